@@ -1,0 +1,99 @@
+"""The event files are read back with TensorBoard's own readers.
+
+There are two: EventAccumulator, which scripts use, never drops a text that was written again, while the one behind
+TensorBoard's pages does, and holds curves as tensors too. They tell a restart by different signs.
+"""
+
+from pathlib import Path
+
+from tensorboard.backend.event_processing import plugin_event_accumulator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from reforge.tracking import TensorBoardSink
+
+
+def read(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+def pages(folder: Path) -> plugin_event_accumulator.EventAccumulator:
+    events = plugin_event_accumulator.EventAccumulator(str(folder), {"tensors": 0})
+    events.Reload()
+    return events
+
+
+def texts(folder: Path, tag: str) -> list[tuple[int, str]]:
+    return [
+        (point.step, point.tensor_proto.string_val[0].decode())
+        for point in pages(folder).Tensors(f"{tag}/text_summary")
+    ]
+
+
+def train(sink: TensorBoardSink, first: int, last: int, offset: float) -> None:
+    for step in range(first, last + 1):
+        sink.scalars(step, {"train/loss": step + offset, "train/lr": 0.5})
+        if step % 10 == 0:
+            sink.text(step, "samples", f"step {step}, offset {offset}")
+
+
+def test_a_resumed_run_has_each_step_once_and_the_later_value(tmp_path: Path) -> None:
+    killed = TensorBoardSink(tmp_path, purge_step=None)
+    train(killed, 1, 30, offset=0.25)
+    killed.flush()  # never closed: the process was killed here, ten steps after its last checkpoint
+    resumed = TensorBoardSink(tmp_path, purge_step=21)
+    train(resumed, 21, 50, offset=0.75)
+    resumed.close()
+
+    assert len(list(tmp_path.glob("events.*"))) == 2
+    events = read(tmp_path)
+    for name in ("train/loss", "train/lr"):
+        assert [point.step for point in events.Scalars(name)] == list(range(1, 51))
+        assert [point.step for point in pages(tmp_path).Tensors(name)] == list(range(1, 51))
+    assert [point.value for point in events.Scalars("train/loss")] == [
+        step + (0.25 if step <= 20 else 0.75) for step in range(1, 51)
+    ]
+    assert texts(tmp_path, "samples") == [
+        (step, f"step {step}, offset {0.25 if step <= 20 else 0.75}") for step in (10, 20, 30, 40, 50)
+    ]
+
+
+def test_an_event_cut_short_by_a_kill_does_not_hide_the_resumed_curve(tmp_path: Path) -> None:
+    killed = TensorBoardSink(tmp_path, purge_step=None)
+    train(killed, 1, 8, offset=0.0)
+    killed.close()
+    (file,) = tmp_path.glob("events.*")
+    file.write_bytes(file.read_bytes()[:-7])
+    resumed = TensorBoardSink(tmp_path, purge_step=6)
+    train(resumed, 6, 9, offset=0.5)
+    resumed.close()
+
+    assert [(point.step, point.value) for point in read(tmp_path).Scalars("train/loss")] == [
+        *((step, step) for step in range(1, 6)),
+        *((step, step + 0.5) for step in range(6, 10)),
+    ]
+
+
+def test_a_run_that_starts_over_drops_everything(tmp_path: Path) -> None:
+    first = TensorBoardSink(tmp_path, purge_step=None)
+    first.text(0, "spec", "old")
+    train(first, 1, 5, offset=0.0)
+    first.close()
+    again = TensorBoardSink(tmp_path, purge_step=None)
+    again.text(0, "spec", "new")
+    train(again, 1, 2, offset=0.5)
+    again.close()
+
+    assert [point.value for point in read(tmp_path).Scalars("train/loss")] == [1.5, 2.5]
+    assert texts(tmp_path, "spec") == [(0, "new")]
+
+
+def test_flush_makes_points_visible_to_a_reader(tmp_path: Path) -> None:
+    sink = TensorBoardSink(tmp_path, purge_step=None)
+    sink.scalars(7, {"valid/loss": float("nan")})
+    sink.flush()
+    (point,) = read(tmp_path).Scalars("valid/loss")
+    assert point.step == 7
+    assert point.value != point.value, "nan is a result too, and is kept"
+    sink.close()
