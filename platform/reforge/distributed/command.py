@@ -1,0 +1,118 @@
+"""The command line of the job scripts: what every one of them accepts, and how it ends.
+
+Exit codes: 0 done, 2 something the user can mend (one message, no traceback), 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from reforge.batches import prepare
+from reforge.distributed.cluster import connect, fits
+from reforge.distributed.train import dry_run_on_ray, train_on_ray
+from reforge.runs import DryRun, PretrainJob, PretrainResult, RunFolder, RunStatus
+from reforge.spec import UserError, load_source, render, validate
+
+INTERRUPTED = 130
+GIB = 2**30
+
+
+def pretrain_command(default_spec: Path, arguments: Sequence[str] | None = None) -> int:
+    """`python jobs/pretrain.py [SPEC] [key.path=value ...] [--render | --dry-run]`; the process's exit code."""
+    return _guard(lambda: _pretrain(default_spec, arguments))
+
+
+def _guard(work: Callable[[], None]) -> int:
+    try:
+        work()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _parse(default_spec: Path, arguments: Sequence[str] | None) -> tuple[Path, list[str], argparse.Namespace]:
+    parser = argparse.ArgumentParser(description="Pre-train a language model from a job spec.")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="SPEC | key.path=value",
+        help=f"a spec file (default: {default_spec.name}), then any number of overrides such as train.max_steps=200",
+    )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--render", action="store_true", help="print the fully resolved spec and stop")
+    mode.add_argument("--dry-run", action="store_true", help="prepare, take two steps, report sizes and memory, stop")
+    options = parser.parse_intermixed_args(arguments)
+    specs = [word for word in options.words if "=" not in word]
+    if len(specs) > 1:
+        raise UserError(f"one spec at a time, got {', '.join(specs)} (an override is written key.path=value)")
+    overrides = [word for word in options.words if "=" in word]
+    return Path(specs[0]) if specs else default_spec, overrides, options
+
+
+def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
+    spec, overrides, options = _parse(default_spec, arguments)
+    source = load_source(spec, overrides)
+    if options.render:
+        print(render(validate(PretrainJob, source)), end="")
+        return
+    resources = connect()
+    check = fits(resources)
+    job = validate(PretrainJob, source, checks=[lambda job: check(job.scale)])
+    prepared = prepare(job.data, job.tokenizer, job.run.storage, announce=say)
+    if options.dry_run:
+        show_dry_run(dry_run_on_ray(job, prepared.folder.resolve(), resources))
+        return
+    folder = RunFolder(job.folder)
+    status = folder.open(job)
+    if status is RunStatus.FINISHED:
+        say(f"{job.folder} is finished; name=... starts another run, train.max_steps=... goes on with this one")
+    else:
+        train_on_ray(job, prepared.folder.resolve(), resources)
+    result = folder.read_result()
+    assert result is not None, "a run that ended without an error has a result"
+    show_result(PretrainResult.from_json(result), job.folder)
+
+
+def say(line: str) -> None:
+    """Print a line of what goes on to standard error; results go to standard output."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def show_dry_run(run: DryRun) -> None:
+    """Print what a dry run found."""
+    print(f"device             {run.device}, {run.precision}")
+    print(f"parameters         {run.num_parameters:,}")
+    print(f"training tokens    {run.train_tokens:,}")
+    print(f"validation tokens  {run.valid_tokens:,}")
+    print(f"loss               {' -> '.join(f'{loss:.3f}' for loss in run.losses)}")
+    print(f"speed              {run.tokens_per_second:,.0f} tokens/s")
+    print(f"memory estimated   {run.estimated_bytes / GIB:.2f} GiB a worker")
+    print(f"memory measured    {run.measured_bytes / GIB:.2f} GiB a worker")
+
+
+def show_result(result: PretrainResult, folder: Path) -> None:
+    """Print a finished run's figures, samples and where to look next."""
+    metrics = result.metrics
+    size = f"{result.tokens_seen:,} tokens, {result.num_parameters:,} parameters"
+    print(f"\nfinished           step {result.step:,}, {size}")
+    print(f"validation loss    {metrics['loss']:.3f}")
+    print(f"masked accuracy    {metrics['masked_accuracy']:.3f}")
+    print(f"perplexity         {metrics['perplexity']:.1f}")
+    print(f"bits per byte      {metrics['bits_per_byte']:.3f}")
+    for sample in result.samples:
+        guesses = "  ".join(f"{word} {prob:.0%}" for word, prob in sample.guesses)
+        print(f"\n  {sample.text}\n  was: {sample.answer}    guesses: {guesses}")
+    print(f"\nrun                {folder}")
+    print(f"TensorBoard        {tensorboard_command(folder)}")
+
+
+def tensorboard_command(folder: Path) -> str:
+    """The command that shows the run's curves, beside the Python that runs this job."""
+    beside = Path(sys.executable).with_name("tensorboard")
+    program = beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside
+    return f"{program} --logdir {folder / 'tensorboard'}"

@@ -1,0 +1,92 @@
+"""Progress from the first worker to the driver's terminal.
+
+    worker --ProgressSender--> Board (an actor) <--polls-- ProgressReader (a thread of the driver) --> bar or lines
+
+Ray Train's own reports are a barrier for all workers and are collected every two seconds; this path holds up no one.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from reforge.tracking import Progress
+
+SEND_EVERY_SECONDS = 0.2
+POLL_EVERY_SECONDS = 0.25
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Keeps the newest step and the lines nobody has read yet."""
+
+    def __init__(self) -> None:
+        self.lines: list[Mapping[str, Any]] = []
+        self.step: Mapping[str, Any] | None = None
+
+    def put(self, event: Mapping[str, Any]) -> None:
+        """Take an event."""
+        if "step" in event:
+            self.step = event
+        else:
+            self.lines.append(event)
+
+    def take(self) -> list[Mapping[str, Any]]:
+        """What came since the last call, lines first."""
+        events = self.lines + ([self.step] if self.step else [])
+        self.lines, self.step = [], None
+        return events
+
+
+class ProgressSender:
+    """The observer that the first worker calls; sends steps at most every 0.2 s, everything else at once."""
+
+    def __init__(self, board: ActorHandle) -> None:
+        self.board = board
+        self.last_sent = 0.0
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Send `event` without waiting."""
+        if "step" in event:
+            if time.monotonic() - self.last_sent < SEND_EVERY_SECONDS:
+                return
+            self.last_sent = time.monotonic()
+        self.board.put.remote(dict(event))
+
+
+class ProgressReader:
+    """Shows what the board gets, until the `with` block ends."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.board = Board.remote()  # type: ignore[attr-defined]
+        self.progress = progress
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._poll, daemon=True, name="reforge-progress")
+
+    def __enter__(self) -> "ProgressReader":
+        self.progress.__enter__()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stopped.set()
+        self.thread.join()
+        self._show()
+        self.progress.__exit__(None, None, None)
+        ray.kill(self.board)
+
+    def _poll(self) -> None:
+        while not self.stopped.wait(POLL_EVERY_SECONDS):
+            self._show()
+
+    def _show(self) -> None:
+        for event in ray.get(self.board.take.remote()):
+            if "say" in event:
+                self.progress.say(event["say"])
+            elif "start" in event:
+                self.progress.start_step = event["start"]
+            else:
+                self.progress.update(**event)

@@ -1,0 +1,86 @@
+"""Pre-training under Ray Train: the same `runs.pretrain` in every worker of a data-parallel group."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray.train
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from reforge.distributed.cluster import Resources, worker_shape
+from reforge.distributed.progress import ProgressReader, ProgressSender
+from reforge.loop import StepReport
+from reforge.runs import DryRun, PretrainJob, PretrainResult, dry_run, pretrain
+from reforge.spec import UserError
+from reforge.tracking import Progress
+
+T = TypeVar("T")
+
+
+def train_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) -> PretrainResult:
+    """Train `job` to its end on a group of Ray workers and give the finished run's figures.
+
+    A worker that dies is replaced, with all others, from the newest complete checkpoint, `scale.max_failures` times.
+    """
+    with ProgressReader(Progress(job.train.max_steps)) as reader:
+        answer = run_group(
+            job, resources, _pretrain_worker, {"job": job, "prepared": prepared_folder, "board": reader.board}
+        )
+    return PretrainResult.from_json(answer)
+
+
+def dry_run_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) -> DryRun:
+    """Take two steps of `job` on the workers that it would train on."""
+    return DryRun(**run_group(job, resources, _dry_run_worker, {"job": job, "prepared": prepared_folder}))
+
+
+def run_group(
+    job: PretrainJob, resources: Resources, work: Callable[[dict[str, Any]], dict[str, Any]], config: dict[str, Any]
+) -> dict[str, Any]:
+    """Run `work` on the job's workers; the first one's answer. A UserError in the workers is raised here."""
+    shape = worker_shape(job.scale, resources)
+    trainer = TorchTrainer(
+        _catching_user_errors,
+        train_loop_config={"work": work, "config": config, "cpus": shape.cpus},
+        torch_config=TorchConfig(backend="nccl" if shape.gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=shape.num_workers,
+            use_gpu=shape.gpus > 0,
+            resources_per_worker={"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})},
+        ),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=str(job.folder.resolve()),
+            failure_config=FailureConfig(max_failures=job.scale.max_failures),
+        ),
+    )
+    answer: dict[str, Any] = trainer.fit().return_value
+    if "user_error" in answer:
+        raise UserError(answer["user_error"])
+    return answer
+
+
+def _catching_user_errors(config: dict[str, Any]) -> dict[str, Any]:
+    # What a user has to mend would fail again in the same way: it must not use up the retries.
+    torch.set_num_threads(config["cpus"])
+    try:
+        answer: dict[str, Any] = config["work"](config["config"])
+    except UserError as error:
+        return {"user_error": str(error)}
+    return answer
+
+
+def _pretrain_worker(config: dict[str, Any]) -> dict[str, Any]:
+    def on_report(report: StepReport) -> None:
+        if report.valid:  # a report waits for all workers and for Ray's next look: not at every step
+            ray.train.report({"step": report.step, "loss": report.loss, **report.valid})
+
+    observe = ProgressSender(config["board"])
+    return asdict(pretrain(config["job"], config["prepared"], get_device(), observe, on_report))
+
+
+def _dry_run_worker(config: dict[str, Any]) -> dict[str, Any]:
+    return asdict(dry_run(config["job"], config["prepared"], get_device()))

@@ -1,0 +1,29 @@
+"""The training loop: a generator of step reports that knows neither Ray nor TensorBoard, and all of its state."""
+
+from reforge.loop.checkpoint import Checkpoints, load_tensors, named_tensors, restore
+from reforge.loop.evaluate import evaluate
+from reforge.loop.optimizer import OptimizerOptions
+from reforge.loop.precision import Precision
+from reforge.loop.state import Best, LoopState, seed_everything
+from reforge.loop.train import StepReport, TrainData, TrainingDiverged, TrainOptions, train, validate
+from reforge.loop.world import World
+
+__all__ = [
+    "Best",
+    "Checkpoints",
+    "LoopState",
+    "OptimizerOptions",
+    "Precision",
+    "StepReport",
+    "TrainData",
+    "TrainOptions",
+    "TrainingDiverged",
+    "World",
+    "evaluate",
+    "load_tensors",
+    "named_tensors",
+    "restore",
+    "seed_everything",
+    "train",
+    "validate",
+]

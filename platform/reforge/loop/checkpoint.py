@@ -1,0 +1,200 @@
+"""Checkpoints: folders that are either complete or not there, verified before they are trusted.
+
+    checkpoints/step-00000200/{model.safetensors, optimizer.safetensors, state.json, manifest.json}
+
+A folder is written under another name, the manifest (size and SHA-256 of every file) last, then renamed. No pickle is
+written or read.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from reforge.loop.state import LoopState
+from reforge.spec import UserError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `folder`."""
+
+    def __init__(self, folder: Path, announce: Callable[[str], None] = lambda line: None) -> None:
+        self.folder = folder
+        self.announce = announce
+
+    def newest_complete(self) -> Path | None:
+        """The newest checkpoint whose files are all there, whole and unchanged; others are named and passed over."""
+        for path in reversed(self._all()):
+            flaw = find_flaw(path)
+            if flaw is None:
+                return path
+            self.announce(f"warning: checkpoint {path.name} is not complete ({flaw}); trying the one before it")
+        return None
+
+    def save(self, state: LoopState, keep: int) -> Path:
+        """Write a checkpoint of `state`, then remove all but the `keep` newest and the best.
+
+        Raises UserError where it cannot be written; the checkpoints before it stay as they were.
+        """
+        target = self.folder / f"step-{state.step:08d}"
+        writing = self.folder / f".writing-{target.name}-{os.getpid()}"
+        try:
+            self._remove_unfinished()
+            writing.mkdir(parents=True)
+            write_checkpoint(state, writing)
+            if target.exists():  # an incomplete one of the same step, or the same step done again
+                shutil.rmtree(target)
+            writing.rename(target)
+            sync_folder(self.folder)
+        except (OSError, SafetensorError) as error:  # safetensors wraps the system's errors in its own
+            shutil.rmtree(writing, ignore_errors=True)
+            raise UserError(self._cannot_write(state.step, error)) from error
+        self._retain(keep, state.best.step if state.best else None)
+        return target
+
+    def _cannot_write(self, step: int, error: Exception) -> str:
+        newest = self.newest_complete()
+        rest = f"the last complete one is {newest}" if newest else "there is no complete one yet"
+        return f"cannot write the checkpoint of step {step} under {self.folder}: {error}; {rest}"
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
+
+    def _remove_unfinished(self) -> None:
+        # One process at a time writes here (it holds the run's lock): what another began will never be finished.
+        for path in self.folder.glob(".writing-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _retain(self, keep: int, best_step: int | None) -> None:
+        for path in self._all()[:-keep]:
+            if int(path.name.removeprefix("step-")) != best_step:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def write_checkpoint(state: LoopState, folder: Path) -> None:
+    """The files of a checkpoint into an existing, empty `folder`, the manifest last."""
+    save_file(named_tensors(state.model), folder / "model.safetensors")
+    tensors, rest = optimizer_tensors(state)
+    save_file(tensors, folder / "optimizer.safetensors")
+    write_json(folder / "state.json", {"format": FORMAT, **state.counters(), "optimizer": rest})
+    files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
+    for name in files:
+        sync_file(folder / name)
+    write_json(folder / MANIFEST, {"format": FORMAT, "files": files})
+    sync_file(folder / MANIFEST)
+    sync_folder(folder)
+
+
+def find_flaw(folder: Path) -> str | None:
+    """What keeps a checkpoint from being complete, or None."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
+        return f"{MANIFEST} is missing or broken"
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            return f"{name} has {size:,} of {expected['bytes']:,} bytes"
+        if describe_file(path) != expected:
+            return f"{name} has other content than was written"
+    return None
+
+
+def restore(state: LoopState, folder: Path) -> None:
+    """Take over weights, optimizer and counters of a complete checkpoint, in place.
+
+    Raises UserError where the checkpoint was trained on other data or is of another model.
+    """
+    counters = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    for key, ours in (("data_fingerprint", state.data_fingerprint), ("seed", state.seed)):
+        if counters[key] != ours:
+            raise UserError(f"{folder} cannot be resumed: its {key} is {counters[key]}, this job's is {ours}")
+    load_tensors(state.model, load_file(folder / "model.safetensors"), source=folder / "model.safetensors")
+    restore_optimizer(state, load_file(folder / "optimizer.safetensors"), counters["optimizer"])
+    state.restore_counters(counters)
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name, each tensor once (reversible layers hold theirs under two names)."""
+    tensors = dict(model.named_parameters())
+    persistent = model.state_dict().keys()
+    tensors |= {name: buffer for name, buffer in model.named_buffers() if name in persistent}  # type: ignore[misc]
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Copy `tensors` into `model`; every name and shape must match, or a UserError names those that do not."""
+    ours = named_tensors(model)
+    wrong = sorted(ours.keys() ^ tensors.keys())
+    wrong += [name for name in ours.keys() & tensors.keys() if ours[name].shape != tensors[name].shape]
+    if wrong:
+        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        raise UserError(f"{source} does not fit this model: {shown}")
+    for name, tensor in tensors.items():
+        ours[name].copy_(tensor)
+
+
+def optimizer_tensors(state: LoopState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The optimizer's tensors as `parameter/key`, and its other values as JSON holds them."""
+    tensors: dict[str, Tensor] = {}
+    rest: dict[str, Any] = {}
+    for name, parameter in state.model.named_parameters():
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f"{name}/{key}"] = value.detach().contiguous()
+            else:
+                rest[f"{name}/{key}"] = value
+    return tensors, rest
+
+
+def restore_optimizer(state: LoopState, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    """Give the optimizer back what `optimizer_tensors` took."""
+    by_name = dict(state.model.named_parameters())
+    for path, value in {**tensors, **rest}.items():
+        name, key = path.rsplit("/", 1)
+        parameter = by_name[name]
+        if isinstance(value, Tensor):
+            # Fused AdamW wants its step counter beside the parameter.
+            value = value.to(parameter.device)
+        state.optimizer.state[parameter][key] = value
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Size and digest of a file."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def write_json(path: Path, value: object) -> None:
+    """`value` as JSON text, complete or not at all in the page cache; sync_file makes it last."""
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the file's content is on the device."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the folder's entries are on the device."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

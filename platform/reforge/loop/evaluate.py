@@ -1,0 +1,51 @@
+"""Validation: the same blocks under the same masks every time, summed over all ranks before any division."""
+
+import numpy as np
+import torch
+
+from reforge.batches import Batch, Shards
+from reforge.loop.precision import Precision, autocast
+from reforge.loop.state import seed_everything
+from reforge.loop.world import World
+from reforge.objectives import Objective, Totals
+
+# Training epochs count from 0: masks of this epoch are never trained on.
+VALIDATION_EPOCH = -1
+
+
+def evaluation_blocks(shards: Shards, max_blocks: int | None) -> np.ndarray:
+    """Indices of the blocks that are scored: all, or `max_blocks` spread evenly over the set."""
+    num_blocks = len(shards)
+    if max_blocks is None or max_blocks >= num_blocks:
+        return np.arange(num_blocks)
+    return np.arange(max_blocks) * num_blocks // max_blocks
+
+
+@torch.no_grad()
+def evaluate(
+    model: Objective,
+    shards: Shards,
+    *,
+    world: World,
+    precision: Precision,
+    seed: int,
+    tokens_per_byte: float,
+    micro_batch_blocks: int,
+    max_blocks: int | None = None,
+) -> dict[str, float]:
+    """Metrics of `model` on `shards`, the same on every rank; every rank must call it."""
+    indices = evaluation_blocks(shards, max_blocks)
+    totals = torch.zeros(3, dtype=torch.float64, device=world.device)
+    model.eval()
+    for start in range(0, len(indices), micro_batch_blocks):
+        if (start // micro_batch_blocks) % world.size != world.rank:
+            continue
+        samples = indices[start : start + micro_batch_blocks]
+        # LSH hashes are random in evaluation too: tied to the place, the same weights give the same score.
+        seed_everything(seed, "evaluate", start)
+        batch = Batch(shards.blocks(samples), np.full(len(samples), VALIDATION_EPOCH), samples)
+        inputs = model.collate(batch, seed).to(world.device)
+        with autocast(precision, world.device):
+            totals += torch.stack(model(**inputs.tensors)).double()
+    model.train()
+    return model.metrics(Totals(*world.sum(totals).tolist()), tokens_per_byte)

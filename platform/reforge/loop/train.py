@@ -1,0 +1,214 @@
+"""The training loop as a generator of step reports.
+
+    rank_batch --split--> micro-batches --collate--> forward, backward --one all-reduce--> clip --> update --> report
+
+Whoever drives it saves, logs and reports. The same spec gives the same global batches on any number of workers.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from reforge.batches import Batch, Shards, rank_batch
+from reforge.loop.evaluate import evaluate
+from reforge.loop.optimizer import OptimizerOptions
+from reforge.loop.precision import Precision, autocast
+from reforge.loop.state import Best, LoopState, seed_everything
+from reforge.loop.world import World
+from reforge.objectives import Inputs
+from reforge.spec import Part, UserError
+
+BEST_METRIC = "loss"
+
+
+class TrainOptions(Part):
+    """The `train:` section of a job spec. `_tokens` count tokens of blocks, padding included.
+
+    `micro_batch_tokens` bounds what one worker puts through the model at once; gradients of several micro-batches are
+    added up to the global batch. `eval_blocks` bounds how many validation blocks are scored (null: all).
+    """
+
+    max_steps: int = Field(20_000, ge=1)
+    global_batch_tokens: int = Field(65_536, ge=1)
+    micro_batch_tokens: int = Field(8_192, ge=1)
+    precision: Precision = "auto"
+    eval_every_steps: int = Field(500, ge=1)
+    eval_blocks: int | None = Field(256, ge=1)
+    log_every_steps: int = Field(10, ge=1)
+    checkpoint_every_steps: int = Field(500, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+    seed: int = Field(1, ge=0)
+
+    def micro_batch_blocks(self, block_tokens: int) -> int:
+        """How many blocks one worker puts through the model at once, at most."""
+        return max(1, self.micro_batch_tokens // block_tokens)
+
+
+class TrainingDiverged(UserError):
+    """The loss or the gradient is no longer a number; the update was not made."""
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """What the loop trains and validates on."""
+
+    train: Shards
+    valid: Shards
+    valid_tokens_per_byte: float
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one optimizer step did; the same on every rank but for `tokens_per_second`.
+
+    `loss` is in nats a target over the global batch. `valid` is set at the steps that evaluate.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens_seen: int
+    tokens_per_second: float
+    valid: dict[str, float] = field(default_factory=dict)
+    is_best: bool = False
+
+
+def train(
+    state: LoopState, data: TrainData, options: TrainOptions, optimizer_options: OptimizerOptions, world: World
+) -> Iterator[StepReport]:
+    """Train `state` in place up to `options.max_steps`, one report a step; every rank must consume it in step.
+
+    Raises TrainingDiverged before an update that would ruin the weights.
+    """
+    block_tokens = data.train.block_tokens
+    global_blocks = options.global_batch_tokens // block_tokens
+    micro_blocks = options.micro_batch_blocks(block_tokens)
+    model = wrap(state.model, world)
+    state.model.train()
+    while state.step < options.max_steps:
+        started = time.perf_counter()
+        batch = rank_batch(data.train, state.seed, state.step, global_blocks, world.rank, world.size)
+        num_micro = math.ceil(math.ceil(global_blocks / world.size) / micro_blocks)
+        micro_inputs = [state.model.collate(part, state.seed) for part in split(batch, num_micro)]
+        lr = optimizer_options.lr_at(state.step + 1, options.max_steps)
+        seed_everything(state.seed, "train", state.step, world.rank)
+        loss, grad_norm = take_step(model, state, micro_inputs, lr, optimizer_options.max_grad_norm, options, world)
+        state.step += 1
+        state.tokens_seen += global_blocks * block_tokens
+        seconds = time.perf_counter() - started
+        valid = {}
+        if state.step % options.eval_every_steps == 0 or state.step == options.max_steps:
+            valid = validate(state, data, options, world)
+        yield StepReport(
+            step=state.step,
+            epoch=state.step * global_blocks / len(data.train),
+            loss=loss,
+            lr=lr,
+            grad_norm=grad_norm,
+            tokens_seen=state.tokens_seen,
+            tokens_per_second=global_blocks * block_tokens / seconds,
+            valid=valid,
+            is_best=note_best(state, valid),
+        )
+
+
+def validate(state: LoopState, data: TrainData, options: TrainOptions, world: World) -> dict[str, float]:
+    """The validation figures of `state` as it stands; every rank must call it."""
+    return evaluate(
+        state.model,
+        data.valid,
+        world=world,
+        precision=options.precision,
+        seed=state.seed,
+        tokens_per_byte=data.valid_tokens_per_byte,
+        micro_batch_blocks=options.micro_batch_blocks(data.train.block_tokens),
+        max_blocks=options.eval_blocks,
+    )
+
+
+def take_step(
+    model: nn.Module,
+    state: LoopState,
+    micro_inputs: list[Inputs],
+    lr: float,
+    max_grad_norm: float,
+    options: TrainOptions,
+    world: World,
+) -> tuple[float, float]:
+    """One update from a rank's micro-batches: (loss, gradient norm) of the global batch.
+
+    The loss is a mean over all targets of the global batch, not over micro-batches or ranks, so neither their number
+    nor their sizes change the gradient.
+    """
+    num_targets = torch.tensor(float(sum(i.num_targets for i in micro_inputs)), device=world.device)
+    scale = world.size / world.sum(num_targets).clamp(min=1)  # DDP averages gradients over ranks: undo it
+    loss_sum = torch.zeros((), device=world.device)
+    for number, inputs in enumerate(micro_inputs, start=1):
+        with gradients_kept_local(model, number < len(micro_inputs)):
+            with autocast(options.precision, world.device):
+                scores = model(**inputs.to(world.device).tensors)
+            (scores.loss_sum * scale).backward()
+        loss_sum += scores.loss_sum.detach()
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), max_grad_norm)
+    # The only wait for the device in a step: both figures at once.
+    loss, grad_norm = torch.stack([world.sum(loss_sum) * scale / world.size, norm]).tolist()
+    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        state.optimizer.zero_grad(set_to_none=True)
+        raise TrainingDiverged(
+            f"training diverged at step {state.step + 1}: loss {loss:g}, gradient norm {grad_norm:g}, learning rate "
+            f"{lr:g}. The update was not made. Lower optimizer.lr or raise optimizer.schedule.warmup_steps."
+        )
+    for group in state.optimizer.param_groups:
+        group["lr"] = lr
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    return loss, grad_norm
+
+
+def wrap(model: nn.Module, world: World) -> nn.Module:
+    """`model` as a data-parallel module, or itself where one process trains alone."""
+    if world.size == 1:
+        return model
+    device_ids = [world.device] if world.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+
+def gradients_kept_local(model: nn.Module, keep: bool) -> contextlib.AbstractContextManager[object]:
+    """A context in which a backward pass adds to the local gradients without the all-reduce."""
+    if keep and isinstance(model, DistributedDataParallel):
+        return model.no_sync()
+    return contextlib.nullcontext()
+
+
+def split(batch: Batch, num_parts: int) -> list[Batch]:
+    """`batch` in `num_parts` parts of nearly equal size.
+
+    Every rank must run the same number of micro-steps. A rank with too few samples repeats its first block emptied to
+    padding: nothing in it can be a target, so it adds nothing to loss or gradient.
+    """
+    parts = []
+    for places in np.array_split(np.arange(len(batch.samples)), num_parts):
+        if len(places):
+            parts.append(Batch(batch.ids[places], batch.epochs[places], batch.samples[places]))
+        else:
+            parts.append(Batch(np.zeros_like(batch.ids[:1]), batch.epochs[:1], batch.samples[:1]))
+    return parts
+
+
+def note_best(state: LoopState, valid: dict[str, float]) -> bool:
+    """Record the validation figures in `state`; whether they are the best so far."""
+    value = valid.get(BEST_METRIC)
+    if value is None or math.isnan(value) or (state.best is not None and value >= state.best.value):
+        return False
+    state.best = Best(BEST_METRIC, value, state.step)
+    return True

@@ -1,0 +1,58 @@
+"""The processes that train together: sums over them, and work that only the first may do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from reforge.spec import UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among those that train together; one process alone needs no process group."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def current(cls, device: torch.device) -> "World":
+        """The world of torch's default process group, or one of a single process where there is none."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return cls(device=device)
+        return cls(dist.get_rank(), dist.get_world_size(), device)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files and shows the progress."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """`values` summed over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def on_first(self, action: Callable[[], T]) -> T:
+        """Run `action` on the first process and give its result to all.
+
+        Every process must call it. A UserError raised by `action` is raised on all, so that none is left waiting.
+        """
+        answer: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                answer[0] = action()
+            except UserError as error:
+                answer[1] = str(error)
+        if self.size > 1:
+            dist.broadcast_object_list(answer, src=0, device=self.device)
+        if answer[1] is not None:
+            raise UserError(answer[1])
+        result: T = answer[0]
+        return result

@@ -1,0 +1,18 @@
+"""Backbones: token ids in, one hidden vector a token out. A new one is one file here and one line in `BACKBONES`."""
+
+from typing import TYPE_CHECKING
+
+from reforge.models.backbone import Backbone, BackboneOptions, count_parameters
+from reforge.models.reformer import ReformerOptions
+from reforge.spec import one_of
+
+BACKBONES: dict[str, type[BackboneOptions]] = {
+    "reformer": ReformerOptions,
+}
+
+if TYPE_CHECKING:
+    AnyBackbone = BackboneOptions
+else:
+    AnyBackbone = one_of(BACKBONES)
+
+__all__ = ["BACKBONES", "AnyBackbone", "Backbone", "BackboneOptions", "count_parameters"]

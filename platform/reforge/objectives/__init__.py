@@ -1,0 +1,21 @@
+"""Pre-training objectives: what is hidden from the model and how its guesses are scored.
+
+A new objective is one file here, one line in `OBJECTIVES` and one spec in jobs/specs/.
+"""
+
+from typing import TYPE_CHECKING
+
+from reforge.objectives.mlm import MaskedLMOptions
+from reforge.objectives.objective import FillMask, Inputs, Objective, ObjectiveOptions, Scores, Totals
+from reforge.spec import one_of
+
+OBJECTIVES: dict[str, type[ObjectiveOptions]] = {
+    "mlm": MaskedLMOptions,
+}
+
+if TYPE_CHECKING:
+    AnyObjective = ObjectiveOptions
+else:
+    AnyObjective = one_of(OBJECTIVES)
+
+__all__ = ["OBJECTIVES", "AnyObjective", "FillMask", "Inputs", "Objective", "ObjectiveOptions", "Scores", "Totals"]

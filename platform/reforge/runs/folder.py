@@ -1,0 +1,162 @@
+"""A run's folder: what lies where, whether the run is new, half done or finished, and who may write.
+
+runs/NAME/  spec.yaml  tokenizer.json  config.json  model.safetensors  metrics.jsonl  result.json
+            tensorboard/  checkpoints/
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import ValidationError
+
+from reforge.loop import Checkpoints
+from reforge.runs.job import PretrainJob
+from reforge.spec import UserError, load_source, render
+
+# A killed driver's workers may go on for some seconds before Ray ends them; a new start waits for their lock.
+LOCK_WAIT_SECONDS = 60.0
+
+
+class RunStatus(Enum):
+    """How far a run has come."""
+
+    NEW = "new"
+    UNFINISHED = "unfinished"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """The fully resolved job spec."""
+        return self.path / "spec.yaml"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer, in the tokenizers library's own format."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def config(self) -> Path:
+        """What is needed to build the model again."""
+        return self.path / "config.json"
+
+    @property
+    def weights(self) -> Path:
+        """The weights after the last step."""
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """Every logged figure, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder a checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def result(self) -> Path:
+        """The final figures; written last, so that its presence means the run is finished."""
+        return self.path / "result.json"
+
+    def open(self, job: PretrainJob) -> RunStatus:
+        """Make the folder for `job`, or find what an earlier start of the same job left; writes the spec.
+
+        Raises UserError where the folder cannot be written or holds a run of another spec.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            status = self._status(job)
+            if status is not RunStatus.FINISHED:
+                write_atomically(self.spec, render(job))
+        except OSError as error:
+            raise UserError(
+                f"run.storage: cannot write the run's folder {self.path}: {error.strerror or error}"
+            ) from error
+        return status
+
+    def _status(self, job: PretrainJob) -> RunStatus:
+        if not self.spec.is_file():
+            return RunStatus.NEW
+        try:
+            earlier = PretrainJob.model_validate_json(json.dumps(load_source(self.spec).values))
+        except ValidationError as error:
+            raise UserError(
+                f"{self.spec} is not of this version of reforge; delete {self.path} or choose another name"
+            ) from error
+        differences = list(diff(earlier.identity(), job.identity()))
+        if differences:
+            shown = "\n".join(f"  {line}" for line in differences)
+            raise UserError(
+                f"{self.path} holds a run of another spec:\n{shown}\n"
+                f"choose another name (name=...), or delete the folder to start anew"
+            )
+        result = self.read_result()
+        if result is not None and result["step"] >= job.train.max_steps:
+            return RunStatus.FINISHED
+        return RunStatus.UNFINISHED if Checkpoints(self.checkpoints).newest_complete() else RunStatus.NEW
+
+    def read_result(self) -> dict[str, Any] | None:
+        """The final figures of a finished run, else None."""
+        if not self.result.is_file():
+            return None
+        result: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
+        return result
+
+    def lock(self, wait_seconds: float = LOCK_WAIT_SECONDS) -> TextIO:
+        """The right to write this run, held until the file is closed or the process ends.
+
+        Raises UserError where another process still holds it after `wait_seconds`.
+        """
+        file = (self.path / ".lock").open("a+", encoding="utf-8")
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    file.seek(0)
+                    holder = file.read().strip() or "unknown"
+                    file.close()
+                    raise UserError(f"{self.path} is being written by another process ({holder})") from None
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        return file
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """`text` as the content of `path`: the old content or the new one, never a part."""
+    writing = path.with_name(f".{path.name}.writing")
+    writing.write_text(text, encoding="utf-8")
+    writing.replace(path)
+
+
+def diff(earlier: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Lines `key.path: was A, now B` for the leaves in which two trees differ."""
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        for key in earlier.keys() | now.keys():
+            yield from diff(earlier.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif earlier != now:
+        yield f"{path}: was {earlier}, now {now}"

@@ -1,0 +1,81 @@
+"""The job spec of pre-training: the parts' own options composed, and the rules between them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from reforge.batches import Data
+from reforge.loop import OptimizerOptions, TrainOptions
+from reforge.models import AnyBackbone
+from reforge.objectives import AnyObjective
+from reforge.spec import Part, Problem
+from reforge.tokenizers import AnyTokenizer
+
+
+class ScaleOptions(Part):
+    """The `scale:` section: how many processes train together and what each may use.
+
+    `auto` CPUs are an equal share of the cluster's; `auto` GPUs are one each where the cluster has GPUs.
+    """
+
+    num_workers: int = Field(1, ge=1)
+    cpus_per_worker: int | Literal["auto"] = "auto"
+    gpus_per_worker: float | Literal["auto"] = "auto"
+    max_failures: int = Field(3, ge=0)
+
+    def problems(self) -> Iterator[Problem]:
+        """Numbers of devices are not negative."""
+        if self.cpus_per_worker != "auto" and self.cpus_per_worker < 1:
+            yield Problem(("cpus_per_worker",), "must be auto or at least 1", self.cpus_per_worker)
+        if self.gpus_per_worker != "auto" and self.gpus_per_worker < 0:
+            yield Problem(("gpus_per_worker",), "must be auto or at least 0", self.gpus_per_worker)
+
+
+class RunOptions(Part):
+    """The `run:` section: the run's folder is `storage`/`name`; prepared corpora lie in `storage`/_prepared."""
+
+    storage: Path = Path("runs")
+
+
+class PretrainJob(Part):
+    """A pre-training job, whole."""
+
+    kind: Literal["pretrain"]
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    data: Data
+    tokenizer: AnyTokenizer
+    model: AnyBackbone
+    objective: AnyObjective
+    optimizer: OptimizerOptions = OptimizerOptions()
+    train: TrainOptions = TrainOptions()
+    scale: ScaleOptions = ScaleOptions()
+    run: RunOptions = RunOptions()
+
+    def problems(self) -> Iterator[Problem]:
+        """What must hold between the parts."""
+        yield from self.model.fit(self.data.block_tokens)
+        tokens, block = self.train.global_batch_tokens, self.data.block_tokens
+        path = ("train", "global_batch_tokens")
+        if tokens % block:
+            yield Problem(path, f"must be a multiple of data.block_tokens ({block})", tokens)
+        elif tokens // block < self.scale.num_workers:
+            rule = f"must hold at least one block of {block} tokens for each of {self.scale.num_workers} workers"
+            yield Problem(path, rule, tokens)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is kept."""
+        return self.run.storage / self.name
+
+    def identity(self) -> dict[str, Any]:
+        """The part of the spec that decides what is learnt: a run goes on only under the same identity.
+
+        How far, on how many workers, how often it is looked at and where the files lie may change between starts.
+        """
+        spec = self.model_dump(mode="json", exclude={"scale", "run"})
+        spec["data"]["corpus"].pop("path", None)  # the corpus is compared by its content, through the checkpoint
+        kept = ("global_batch_tokens", "precision", "seed")
+        spec["train"] = {key: spec["train"][key] for key in kept}
+        return spec

@@ -1,0 +1,221 @@
+"""Pre-training as one process of possibly several does it: build or resume, train, keep, export.
+
+Prepared --build--> LoopState --train()--> StepReport --> metrics.jsonl, TensorBoard, progress
+                        ^-- newest checkpoint    '--> checkpoints --> export
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from reforge.batches import Prepared, open_prepared
+from reforge.loop import (
+    Checkpoints,
+    LoopState,
+    StepReport,
+    World,
+    named_tensors,
+    restore,
+    seed_everything,
+    train,
+    validate,
+)
+from reforge.models import count_parameters
+from reforge.objectives import FillMask
+from reforge.runs.build import build_data, build_state
+from reforge.runs.folder import RunFolder, write_atomically
+from reforge.runs.job import PretrainJob
+from reforge.spec import UserError, render
+from reforge.tracking import MetricsLog, TensorBoardSink
+
+NUM_SAMPLES = 3
+Observer = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """A finished run's figures: validation metrics after the last step, samples, size and time."""
+
+    step: int
+    tokens_seen: int
+    num_parameters: int
+    metrics: dict[str, float]
+    samples: list[FillMask]
+    seconds: float
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "PretrainResult":
+        """What `asdict` and JSON made of a result."""
+        samples = [
+            FillMask(s["text"], s["answer"], tuple((word, prob) for word, prob in s["guesses"]))
+            for s in values["samples"]
+        ]
+        return cls(**{**values, "samples": samples})
+
+
+def pretrain(
+    job: PretrainJob,
+    prepared_folder: Path,
+    device: torch.device,
+    observe: Observer = lambda event: None,
+    on_report: Callable[[StepReport], None] = lambda report: None,
+) -> PretrainResult:
+    """Train `job` to its end from where its folder stands; every process of the world must call it.
+
+    `observe` gets progress events on the first process ({"step": ...} or {"say": line}); `on_report` gets every report
+    on every process. Raises UserError for what stops a run and trying again would not mend.
+    """
+    started = time.monotonic()
+    world = World.current(device)
+    prepared = open_prepared(prepared_folder)
+    folder = RunFolder(job.folder)
+    held: list[TextIO] = []  # kept open, and so locked, until this function ends
+    world.on_first(lambda: held.append(folder.lock()))
+    state = build_state(job, prepared, device)
+    data = build_data(prepared)
+    checkpoints = Checkpoints(folder.checkpoints, lambda line: observe({"say": line}))
+    newest = world.on_first(checkpoints.newest_complete)
+    if newest is not None:
+        restore(state, newest)
+    tracker = Tracker(job, folder, prepared, state, observe) if world.is_first else None
+    valid: dict[str, float] = {}
+    try:
+        for report in train(state, data, job.train, job.optimizer, world):
+            if tracker:
+                tracker.take(report)
+            last = report.step == job.train.max_steps
+            if last or report.is_best or report.step % job.train.checkpoint_every_steps == 0:
+                world.on_first(lambda: save(checkpoints, state, job, tracker))
+            on_report(report)
+            valid = report.valid
+        if not valid:  # killed between the last step and the export: nothing was left to train
+            valid = validate(state, data, job.train, world)
+        seconds = time.monotonic() - started
+        result = world.on_first(lambda: export(job, folder, prepared, state, valid, seconds))
+    finally:
+        if tracker:
+            tracker.close()
+        for file in held:
+            file.close()
+    return result
+
+
+def save(checkpoints: Checkpoints, state: LoopState, job: PretrainJob, tracker: "Tracker | None") -> None:
+    """Write a checkpoint; raises UserError where it, or the curves since the last one, cannot be written."""
+    if tracker and tracker.trouble:
+        raise UserError(f"cannot write the curves under {job.folder}: {tracker.trouble}")
+    checkpoints.save(state, job.train.keep_checkpoints)
+
+
+class Tracker:
+    """Turns reports into rows, curves and progress; lives on the first process only."""
+
+    def __init__(
+        self, job: PretrainJob, folder: RunFolder, prepared: Prepared, state: LoopState, observe: Observer
+    ) -> None:
+        self.job = job
+        self.prepared = prepared
+        self.state = state
+        self.observe = observe
+        # A full disk is met here first, on one process only; the next checkpoint stops the run on all of them.
+        self.trouble: OSError | None = None
+        resumed = state.step > 0
+        self.log = MetricsLog(folder.metrics, resume_step=state.step)
+        self.board = TensorBoardSink(folder.tensorboard, purge_step=state.step + 1 if resumed else None)
+        if resumed:
+            observe({"say": f"going on from step {state.step:,} of {job.train.max_steps:,}"})
+        else:
+            self.board.text(0, "spec", f"```yaml\n{render(job)}```")
+        observe({"start": state.step})
+
+    def take(self, report: StepReport) -> None:
+        """Log one report where it is due."""
+        self.observe(
+            {"step": report.step, "loss": report.loss, "lr": report.lr, "tokens_per_second": report.tokens_per_second}
+        )
+        try:
+            self._write(report)
+        except OSError as error:
+            self.trouble = error
+
+    def _write(self, report: StepReport) -> None:
+        due = report.step == 1 or report.step % self.job.train.log_every_steps == 0 or bool(report.valid)
+        if due:
+            values = {
+                "train/loss": report.loss,
+                "train/lr": report.lr,
+                "train/grad_norm": report.grad_norm,
+                "train/tokens_per_second": report.tokens_per_second,
+                "train/tokens_seen": report.tokens_seen,
+                "train/epoch": report.epoch,
+                **{f"valid/{name}": value for name, value in report.valid.items()},
+            }
+            self.log.write(report.step, values)
+            self.board.scalars(report.step, values)
+        if report.valid:
+            self.board.text(report.step, "samples", as_markdown(draw_samples(self.state, self.prepared)))
+            self.board.flush()
+            figures = "  ".join(f"{name} {value:.4g}" for name, value in report.valid.items())
+            self.observe({"say": f"step {report.step:,} validation: {figures}"})
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        self.log.close()
+        self.board.close()
+
+
+def draw_samples(state: LoopState, prepared: Prepared) -> list[FillMask]:
+    """A few readable samples from validation blocks spread over the set, the same ones every time."""
+    num_blocks = len(prepared.valid)
+    wanted = min(NUM_SAMPLES, num_blocks)
+    indices = (2 * np.arange(wanted) + 1) * num_blocks // (2 * wanted)
+    seed_everything(state.seed, "samples")
+    state.model.eval()
+    samples = state.model.samples(prepared.tokenizer, prepared.valid.blocks(indices))
+    state.model.train()
+    return samples
+
+
+def as_markdown(samples: list[FillMask]) -> str:
+    """Samples as TensorBoard's text panel shows them."""
+    rows = []
+    for sample in samples:
+        guesses = ", ".join(f"{word} ({prob:.0%})" for word, prob in sample.guesses)
+        rows.append(f"{sample.text}\n\n**{sample.answer}** — {guesses}")
+    return "\n\n---\n\n".join(rows)
+
+
+def export(
+    job: PretrainJob, folder: RunFolder, prepared: Prepared, state: LoopState, valid: dict[str, float], seconds: float
+) -> PretrainResult:
+    """Write the files that make the folder usable on its own, the result last."""
+    result = PretrainResult(
+        step=state.step,
+        tokens_seen=state.tokens_seen,
+        num_parameters=count_parameters(state.model),
+        metrics=valid,
+        samples=draw_samples(state, prepared),
+        seconds=seconds,
+    )
+    config = {
+        "format": 1,
+        "model": job.model.model_dump(mode="json"),
+        "objective": job.objective.model_dump(mode="json"),
+        "vocab_size": prepared.tokenizer.get_vocab_size(),
+        "block_tokens": job.data.block_tokens,
+    }
+    writing = folder.weights.with_name(f".{folder.weights.name}.writing")
+    tensors = {name: tensor.cpu() for name, tensor in named_tensors(state.model).items()}
+    save_file(tensors, writing, metadata={"format": "pt"})
+    writing.replace(folder.weights)
+    write_atomically(folder.tokenizer, prepared.tokenizer.to_str(pretty=True))
+    write_atomically(folder.config, json.dumps(config, indent=1) + "\n")
+    write_atomically(folder.result, json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n")
+    return result
