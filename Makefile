@@ -1,0 +1,19 @@
+# Each target is one line that works without make as well. ARGS go to the job or to pytest:
+#   make pretrain ARGS="jobs/specs/mlm_kowiki.yaml train.max_steps=200"
+.PHONY: pretrain test test-fast lint setup
+.SILENT:
+
+pretrain:
+	sh setup.sh && .venv/bin/python jobs/pretrain.py $(ARGS)
+
+test:
+	sh setup.sh && sh check.sh $(ARGS)
+
+test-fast:
+	sh setup.sh && sh check.sh -m "not slow" $(ARGS)
+
+lint:
+	sh setup.sh && sh check.sh lint
+
+setup:
+	sh setup.sh
