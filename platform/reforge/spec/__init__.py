@@ -2,5 +2,19 @@
 
 from reforge.spec.part import Part, one_of
 from reforge.spec.problem import MISSING, Problem, SpecError, UserError
+from reforge.spec.rendering import render
+from reforge.spec.source import Source, load_source
+from reforge.spec.validation import validate
 
-__all__ = ["MISSING", "Part", "Problem", "SpecError", "UserError", "one_of"]
+__all__ = [
+    "MISSING",
+    "Part",
+    "Problem",
+    "Source",
+    "SpecError",
+    "UserError",
+    "load_source",
+    "one_of",
+    "render",
+    "validate",
+]

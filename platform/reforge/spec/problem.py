@@ -1,11 +1,13 @@
 """What is wrong with a job spec, said so that whoever wrote it can mend it without reading our code."""
 
 import enum
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+KeyPath = tuple[str | int, ...]
 _SHOWN_CHARS = 80
 _LINE = re.compile(r"(?P<file>.*):(?P<line>\d+)")
 
@@ -34,7 +36,7 @@ class Problem:
     place: "jobs/specs/a.yaml:12" or "command line: a.b=1"; None lets `validate` look it up by the path
     """
 
-    path: tuple[str | int, ...]
+    path: KeyPath
     rule: str
     got: object = MISSING
     nearest: str | None = None
@@ -93,6 +95,8 @@ def _flow(value: object) -> str:
             return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
         case list() | tuple():
             return "[" + ", ".join(map(_flow, value)) + "]"
+        case float() if not math.isfinite(value):
+            return str(value).replace("inf", ".inf").replace("nan", ".nan")
         case int() | float() | str():
             return repr(value)
         case _:
