@@ -83,8 +83,8 @@ make_room
 mkdir -p .venv
 rm -f .venv/complete
 echo $$ >.venv/installing
-say "Setting up .venv with $("$python" --version). The first time takes some minutes."
 [ -x .venv/bin/python ] || "$python" -m venv .venv
+say "Setting up .venv with $(.venv/bin/python --version). The first time takes some minutes."
 torch=$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 say "Installing $torch"
 with_heartbeat pip install "$torch" # first and alone, so that no other package's range picks another build

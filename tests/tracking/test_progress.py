@@ -54,6 +54,18 @@ def test_time_left_of_a_resumed_run_goes_by_the_steps_done_here() -> None:
     assert lines[-1].endswith("2m36s left"), "78 steps of 2 s; not by the start, not by the 300 steps before"
 
 
+def test_a_start_that_is_told_later_counts() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(100, stream, clock=clock) as progress:
+        progress.update(30, 5.0, 100.0, 1e-3)
+        progress.start_step = 20  # the workers began again from their checkpoint
+        for step in (21, 31):
+            clock.seconds += 20
+            progress.update(step, 5.0, 100.0, 1e-3)
+    assert progress.start_step == 20
+    assert stream.getvalue().splitlines()[-1].endswith("2m18s left"), "69 steps of 2 s"
+
+
 def test_time_left_goes_by_the_last_ten_minutes() -> None:
     fast = [(step, step * 1.0) for step in range(1, 1001)]
     slow = [(1000 + step, 1000 + step * 10.0) for step in range(1, 71)]

@@ -35,8 +35,8 @@ class Progress:
     """Shows each `update` while the `with` block lasts, and leaves the last state standing after it.
 
     `start_step` is the step a resumed run goes on from: only steps done here tell the time that is left. `clock` gives
-    seconds. Where `stream` is no terminal it gets whole lines without control characters: the first update, the last
-    one, and at most one in ten seconds between.
+    seconds. One thread calls at a time. Where `stream` is no terminal it gets whole lines without control characters:
+    the first update, the last one, and at most one in ten seconds between.
     """
 
     def __init__(
@@ -49,11 +49,22 @@ class Progress:
         self._total = total_steps
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
-        self._pace = _Pace(start_step, clock())
-        # Replaced as a whole, never changed: the terminal's refresh runs in a thread of its own.
-        self._latest = self._logged = _State(start_step, ("waiting for the first step",))
+        self._started = clock()
+        self.start_step = start_step
         self._log_due = -math.inf
         self._live = self._bar() if self._stream.isatty() else None
+
+    @property
+    def start_step(self) -> int:
+        """The step this run goes on from; set it when that is known only later, or anew after a lost worker."""
+        return self._start_step
+
+    @start_step.setter
+    def start_step(self, step: int) -> None:
+        self._start_step = step
+        self._pace = _Pace()
+        # Replaced as a whole, never changed: the terminal's refresh runs in a thread of its own.
+        self._latest = self._logged = _State(step, ("waiting for the first step",))
 
     def _bar(self) -> Live | None:
         console = Console(file=self._stream, highlight=False, markup=False, emoji=False)
@@ -103,7 +114,7 @@ class Progress:
 
     def _time(self, step: int) -> list[str]:
         if step >= self._total:
-            return [f"done in {duration(self._pace.elapsed)}"]
+            return [f"done in {duration(self._clock() - self._started)}"]
         left = self._pace.seconds_for(self._total - step)
         return [] if left is None else [f"{duration(left)} left"]
 
@@ -125,19 +136,14 @@ class Progress:
 
 
 class _Pace:
-    """Seconds a step, by the steps of the last ten minutes."""
+    """Seconds a step by the last ten minutes, from the first step on, which waits for workers and warms caches up."""
 
-    def __init__(self, start_step: int, now: float) -> None:
-        self._started = now
-        self.elapsed = 0.0
-        self._reached = deque([(now, start_step)])
-        self._warm = False
+    def __init__(self) -> None:
+        self._reached: deque[tuple[float, int]] = deque()
 
     def reach(self, step: int, now: float) -> None:
-        self.elapsed = now - self._started
-        # The first step waits for workers and warms caches up, and steps done again are no progress: begin anew there.
-        if not self._warm or step <= self._reached[-1][1]:
-            self._warm = True
+        # Steps that are done again after a failure are no progress: begin anew there.
+        if self._reached and step <= self._reached[-1][1]:
             self._reached.clear()
         self._reached.append((now, step))
         while len(self._reached) > 2 and self._reached[1][0] < now - WINDOW_SECONDS:
