@@ -9,17 +9,13 @@ import ray
 import torch
 
 from reforge.runs.job import ScaleOptions
-from reforge.spec import Problem
+from reforge.spec import Problem, UserError
 
 # Ray shares no large objects between our processes; its default takes 30 % of the memory and warns in small containers.
 OBJECT_STORE_BYTES = 256 * 2**20
 
-# Read by Ray when it starts. Progress reaches the driver through an actor, so the workers' log lines are not needed.
-QUIET = {
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "1",
-}
+# Progress reaches the driver through an actor; the workers' own lines stay in Ray's logs.
+QUIET = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
 @dataclass(frozen=True)
@@ -31,29 +27,35 @@ class Resources:
     name: str
 
 
-def connect() -> Resources:
-    """Connect to the running cluster (RAY_ADDRESS, or one of `ray start` here), or start one on this machine."""
+def find_resources() -> Resources:
+    """What a job may use: the running cluster (RAY_ADDRESS, or one of `ray start` here), else this machine.
+
+    Connects to a cluster that runs, but starts none: a spec's mistakes are said before anything takes time.
+    """
     if not ray.is_initialized():
-        for name, value in QUIET.items():
-            os.environ.setdefault(name, value)
         try:
-            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), **_common())
-        except ConnectionError:
+            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), **QUIET)
+        except ConnectionError as error:
             if "RAY_ADDRESS" in os.environ:
-                raise
-            ray.init(
-                address="local",
-                num_cpus=local_resources().num_cpus,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **_common(),
-            )
+                raise UserError(
+                    f"no Ray cluster answers at RAY_ADDRESS={os.environ['RAY_ADDRESS']}: {error}"
+                ) from error
+            return local_resources()
     total = ray.cluster_resources()
     return Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), "the Ray cluster")
 
 
-def _common() -> dict[str, object]:
-    return {"logging_level": logging.ERROR, "log_to_driver": False}
+def start_if_none(resources: Resources) -> None:
+    """Start Ray on this machine with `resources`, unless this process is connected to a cluster already."""
+    if not ray.is_initialized():
+        ray.init(
+            address="local",
+            num_cpus=resources.num_cpus,
+            num_gpus=resources.num_gpus,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            **QUIET,
+        )
 
 
 def local_resources() -> Resources:
@@ -72,12 +74,10 @@ class WorkerShape:
 
 def worker_shape(scale: ScaleOptions, resources: Resources) -> WorkerShape:
     """`scale` with every `auto` resolved on `resources`."""
-    gpus = scale.gpus_per_worker
-    if gpus == "auto":
-        gpus = 1 if resources.num_gpus else 0
-    cpus = scale.cpus_per_worker
-    if cpus == "auto":
-        cpus = max(1, resources.num_cpus // scale.num_workers)
+    equal_share = max(1, resources.num_cpus // scale.num_workers)
+    cpus = equal_share if scale.cpus_per_worker == "auto" else scale.cpus_per_worker
+    one_if_any = 1.0 if resources.num_gpus else 0.0
+    gpus = one_if_any if scale.gpus_per_worker == "auto" else scale.gpus_per_worker
     return WorkerShape(scale.num_workers, cpus, gpus)
 
 

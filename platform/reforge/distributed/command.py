@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reforge.batches import prepare
-from reforge.distributed.cluster import connect, fits
+from reforge.distributed.cluster import find_resources, fits, start_if_none
 from reforge.distributed.train import dry_run_on_ray, train_on_ray
 from reforge.runs import DryRun, PretrainJob, PretrainResult, RunFolder, RunStatus
 from reforge.spec import UserError, load_source, render, validate
@@ -60,22 +60,22 @@ def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
     if options.render:
         print(render(validate(PretrainJob, source)), end="")
         return
-    resources = connect()
+    resources = find_resources()
     check = fits(resources)
     job = validate(PretrainJob, source, checks=[lambda job: check(job.scale)])
-    prepared = prepare(job.data, job.tokenizer, job.run.storage, announce=say)
-    if options.dry_run:
-        show_dry_run(dry_run_on_ray(job, prepared.folder.resolve(), resources))
-        return
     folder = RunFolder(job.folder)
-    status = folder.open(job)
-    if status is RunStatus.FINISHED:
+    if options.dry_run:
+        prepared = prepare(job.data, job.tokenizer, job.run.storage, announce=say)
+        start_if_none(resources)
+        show_dry_run(dry_run_on_ray(job, prepared.folder.resolve(), resources))
+    elif folder.status(job) is RunStatus.FINISHED:
         say(f"{job.folder} is finished; name=... starts another run, train.max_steps=... goes on with this one")
+        show_result(PretrainResult.from_json(folder.read_result()), job.folder)
     else:
-        train_on_ray(job, prepared.folder.resolve(), resources)
-    result = folder.read_result()
-    assert result is not None, "a run that ended without an error has a result"
-    show_result(PretrainResult.from_json(result), job.folder)
+        prepared = prepare(job.data, job.tokenizer, job.run.storage, announce=say)
+        folder.open(job)
+        start_if_none(resources)
+        show_result(train_on_ray(job, prepared.folder.resolve(), resources), job.folder)
 
 
 def say(line: str) -> None:

@@ -120,9 +120,13 @@ def restore(state: LoopState, folder: Path) -> None:
     Raises UserError where the checkpoint was trained on other data or is of another model.
     """
     counters = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    for key, ours in (("data_fingerprint", state.data_fingerprint), ("seed", state.seed)):
-        if counters[key] != ours:
-            raise UserError(f"{folder} cannot be resumed: its {key} is {counters[key]}, this job's is {ours}")
+    if counters["data_fingerprint"] != state.data_fingerprint:
+        raise UserError(
+            f"{folder} cannot be resumed: the corpus, or how it is read and tokenised, has changed since "
+            f"(data {counters['data_fingerprint']} then, {state.data_fingerprint} now); name=... starts a new run"
+        )
+    if counters["seed"] != state.seed:
+        raise UserError(f"{folder} cannot be resumed: its train.seed was {counters['seed']}, now it is {state.seed}")
     load_tensors(state.model, load_file(folder / "model.safetensors"), source=folder / "model.safetensors")
     restore_optimizer(state, load_file(folder / "optimizer.safetensors"), counters["optimizer"])
     state.restore_counters(counters)

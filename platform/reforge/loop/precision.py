@@ -14,7 +14,7 @@ def has_bf16_units(device: torch.device) -> bool:
     A CPU that only has AVX-512's bf16 instructions, or emulates them, is slower in bf16 than in float32.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 

@@ -129,8 +129,7 @@ class MaskedLM(Objective):
 
 
 def _word(tokenizer: Tokenizer, token_id: int) -> str:
-    word: str = tokenizer.id_to_token(token_id)
-    return word
+    return tokenizer.id_to_token(token_id) or ""
 
 
 def _central_word(tokenizer: Tokenizer, ids_T: np.ndarray) -> int | None:

@@ -16,7 +16,6 @@ from typing import Any, TextIO
 
 from pydantic import ValidationError
 
-from reforge.loop import Checkpoints
 from reforge.runs.job import PretrainJob
 from reforge.spec import UserError, load_source, render
 
@@ -83,9 +82,9 @@ class RunFolder:
 
         Raises UserError where the folder cannot be written or holds a run of another spec.
         """
+        status = self.status(job)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            status = self._status(job)
             if status is not RunStatus.FINISHED:
                 write_atomically(self.spec, render(job))
         except OSError as error:
@@ -94,11 +93,12 @@ class RunFolder:
             ) from error
         return status
 
-    def _status(self, job: PretrainJob) -> RunStatus:
-        if not self.spec.is_file():
+    def status(self, job: PretrainJob) -> RunStatus:
+        """How far the run has come; changes nothing. Raises UserError where the folder holds a run of another spec."""
+        if not self.spec.is_file() or not self.checkpoints.is_dir():
             return RunStatus.NEW
         try:
-            earlier = PretrainJob.model_validate_json(json.dumps(load_source(self.spec).values))
+            earlier = PretrainJob.model_validate_json(json.dumps(load_source(self.spec).data))
         except ValidationError as error:
             raise UserError(
                 f"{self.spec} is not of this version of reforge; delete {self.path} or choose another name"
@@ -110,15 +110,12 @@ class RunFolder:
                 f"{self.path} holds a run of another spec:\n{shown}\n"
                 f"choose another name (name=...), or delete the folder to start anew"
             )
-        result = self.read_result()
-        if result is not None and result["step"] >= job.train.max_steps:
+        if self.result.is_file() and self.read_result()["step"] >= job.train.max_steps:
             return RunStatus.FINISHED
-        return RunStatus.UNFINISHED if Checkpoints(self.checkpoints).newest_complete() else RunStatus.NEW
+        return RunStatus.UNFINISHED
 
-    def read_result(self) -> dict[str, Any] | None:
-        """The final figures of a finished run, else None."""
-        if not self.result.is_file():
-            return None
+    def read_result(self) -> dict[str, Any]:
+        """The final figures of a run that has them."""
         result: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
         return result
 

@@ -1,0 +1,68 @@
+"""Fixtures that several folders share: a real corpus, a tiny real job, one Ray session."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reforge.spec import load_source, validate
+
+TINY = Path(__file__).parent / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real English prose: Python's help topics, a blank line between documents."""
+    from pydoc_data.topics import topics
+
+    path = tmp_path_factory.mktemp("corpus") / "topics.txt"
+    path.write_text("\n\n".join(topics[name] for name in sorted(topics)[:30]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs go; shared by the session, so that the corpus is prepared once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def tiny_overrides(corpus_file: Path, storage: Path) -> list[str]:
+    """What makes tests/tiny.yaml find its corpus and keep out of the repository."""
+    return [f"data.corpus.path={corpus_file}", f"run.storage={storage}"]
+
+
+@pytest.fixture(scope="session")
+def tiny_job(tiny_overrides: list[str]) -> Callable[..., "PretrainJob"]:  # noqa: F821
+    """A function from overrides to the tiny job."""
+    from reforge.runs import PretrainJob
+
+    return lambda *overrides: validate(PretrainJob, load_source(TINY, [*tiny_overrides, *overrides]))
+
+
+@pytest.fixture(scope="session")
+def prepared_folder(tiny_job: Callable[..., "PretrainJob"]) -> Path:  # noqa: F821
+    """The tiny job's corpus, prepared."""
+    from reforge.batches import prepare
+
+    job = tiny_job()
+    return prepare(job.data, job.tokenizer, job.run.storage, announce=lambda line: None).folder
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One Ray on this machine for the whole session; three workers fit whatever the number of cores."""
+    import logging
+
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=128 * 2**20,
+    )
+    yield
+    ray.shutdown()

@@ -1,0 +1,62 @@
+"""What every backbone must do; a new line in BACKBONES is tested here without a new test."""
+
+import pytest
+import torch
+
+from reforge.models import BACKBONES, Backbone, count_parameters
+
+VOCAB, BLOCK = 40, 64
+# What makes each backbone small; what is not named here keeps its default.
+SMALL = {"reformer": {"d_model": 16, "depth": 2, "num_heads": 2, "bucket_size": 8, "num_hashes": 2}}
+
+
+@pytest.fixture(params=BACKBONES)
+def backbone(request: pytest.FixtureRequest) -> Backbone:
+    torch.manual_seed(0)
+    return BACKBONES[request.param](**SMALL[request.param]).build(VOCAB, BLOCK)
+
+
+def ids(num_tokens: int = BLOCK, seed: int = 0) -> torch.Tensor:
+    return torch.randint(5, VOCAB, (2, num_tokens), generator=torch.Generator().manual_seed(seed))
+
+
+def test_every_backbone_has_small_options_here() -> None:
+    assert SMALL.keys() == BACKBONES.keys()
+
+
+@pytest.mark.parametrize("num_tokens", [1, 7, 33, BLOCK])
+def test_any_length_gives_one_hidden_state_a_token(backbone: Backbone, num_tokens: int) -> None:
+    hidden = backbone(ids(num_tokens))
+    assert hidden.shape == (2, num_tokens, backbone.d_model)
+    assert hidden.isfinite().all()
+
+
+def test_every_parameter_gets_a_gradient(backbone: Backbone) -> None:
+    # DDP waits for every parameter: one that takes no part in the loss would stop it.
+    (backbone(ids()) * torch.randn(backbone.d_model)).sum().backward()
+    for name, parameter in backbone.named_parameters():
+        assert parameter.grad is not None, name
+    assert count_parameters(backbone) == sum(p.numel() for p in backbone.parameters())
+
+
+def test_weights_are_a_function_of_the_random_state(backbone: Backbone, request: pytest.FixtureRequest) -> None:
+    kind = request.node.callspec.params["backbone"]
+    torch.manual_seed(0)
+    again = BACKBONES[kind](**SMALL[kind]).build(VOCAB, BLOCK)
+    for (name, p), (_, q) in zip(backbone.named_parameters(), again.named_parameters(), strict=True):
+        assert torch.equal(p, q), name
+
+
+def test_hidden_states_depend_on_token_and_place(backbone: Backbone) -> None:
+    backbone.eval()
+    same = torch.full((1, BLOCK), 7)
+    hidden = backbone(same)[0]
+    assert not torch.allclose(hidden[0], hidden[5], atol=1e-6)
+    assert not torch.allclose(hidden[0], backbone(same + 1)[0, 0], atol=1e-6)
+
+
+def test_estimates_grow_with_the_batch(backbone: Backbone, request: pytest.FixtureRequest) -> None:
+    kind = request.node.callspec.params["backbone"]
+    options = BACKBONES[kind](**SMALL[kind])
+    one, two = (options.activation_bytes(num_tokens, BLOCK, 4) for num_tokens in (BLOCK, 2 * BLOCK))
+    assert 0 < one < two

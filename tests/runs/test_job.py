@@ -1,0 +1,47 @@
+"""The rules between the parts of a job, and that the shipped specs are sound."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reforge.runs import PretrainJob
+from reforge.spec import SpecError, load_source, render, validate
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs" / "specs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_specs_are_sound_and_survive_rendering(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    source = load_source(path)
+    corpus_path = source.data["data"]["corpus"].get("path")
+    if corpus_path and not Path(corpus_path).exists():
+        pytest.skip(f"{path.name}: its corpus {corpus_path} is not here")
+    job = validate(PretrainJob, source)
+    rendered = tmp_path / "spec.yaml"
+    rendered.write_text(render(job), encoding="utf-8")
+    assert validate(PretrainJob, load_source(rendered)) == job
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "rule"),
+    [
+        ("train.global_batch_tokens=100", "train.global_batch_tokens", "must be a multiple of data.block_tokens (32)"),
+        ("scale.num_workers=9", "train.global_batch_tokens", "must hold at least one block of 32 tokens for each of 9"),
+        ("data.block_tokens=40", "data.block_tokens", "must be a multiple of 2 x model.bucket_size (16)"),
+        ("model.num_heads=5", "model.num_heads", "must divide d_model (32)"),
+        ("model.axial_position_shape=[5, 5]", "model.axial_position_shape", "must be data.block_tokens (32)"),
+        ("name=../escape", "name", ""),
+        ("scale.gpus_per_worker=-1", "scale.gpus_per_worker", "must be auto or at least 0"),
+        ("objective.random_token_prob=0.3", "objective.random_token_prob", "must be at most"),
+    ],
+)
+def test_what_cannot_be_is_refused(tiny_job: Callable[..., PretrainJob], override: str, path: str, rule: str) -> None:
+    with pytest.raises(SpecError) as error:
+        tiny_job(override)
+    lines = [line for line in str(error.value).splitlines() if f"{path}: " in line]
+    assert any(rule in line for line in lines), error.value
+    assert all(f"command line: {override}" in line for line in lines)

@@ -1,0 +1,148 @@
+"""A run as one plain process does it: the folder it leaves, resuming it, and using it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import reforge
+from reforge.loop import StepReport
+from reforge.runs import PretrainJob, RunFolder, RunStatus, pretrain
+from reforge.spec import UserError
+from reforge.tracking import read_metrics
+
+CPU = torch.device("cpu")
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process at a given step."""
+
+
+def kill_at(step: int) -> Callable[[StepReport], None]:
+    def on_report(report: StepReport) -> None:
+        if report.step == step:
+            raise Killed
+
+    return on_report
+
+
+def start(job: PretrainJob, prepared_folder: Path, kill: int | None = None) -> list[dict[str, object]]:
+    """Run the job, to its end or to a kill after the step `kill`; what it said."""
+    events: list[dict[str, object]] = []
+    RunFolder(job.folder).open(job)
+    try:
+        pretrain(job, prepared_folder, CPU, events.append, kill_at(kill) if kill else lambda report: None)
+    except Killed:
+        assert kill
+    return events
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_job: Callable[..., PretrainJob], prepared_folder: Path) -> RunFolder:
+    """An undisturbed run."""
+    job = tiny_job("name=whole")
+    start(job, prepared_folder)
+    return RunFolder(job.folder)
+
+
+def test_the_finished_run_is_a_folder_anyone_can_use(whole: RunFolder, tiny_job: Callable[..., PretrainJob]) -> None:
+    names = {p.name for p in whole.path.iterdir() if not p.name.startswith(".")}
+    assert names == {
+        "spec.yaml", "tokenizer.json", "model.safetensors", "config.json", "metrics.jsonl", "result.json",
+        "tensorboard", "checkpoints",
+    }  # fmt: skip
+    assert whole.open(tiny_job("name=whole")) is RunStatus.FINISHED
+    result = json.loads(whole.result.read_text())
+    assert result["step"] == 12
+    assert result["metrics"].keys() == {"loss", "perplexity", "bits_per_byte", "masked_accuracy"}
+
+
+def test_load_gives_model_and_tokenizer_back(whole: RunFolder) -> None:
+    model, tokenizer = reforge.load(whole.path)
+    stored = load_file(whole.weights)
+    assert all(torch.equal(stored[name], p) for name, p in model.named_parameters())
+    ids_BT = torch.tensor([tokenizer.encode("An [MASK] statement").ids])
+    assert model.backbone(ids_BT).shape == (1, ids_BT.shape[1], 32)
+    assert model.logits(ids_BT).shape == (1, ids_BT.shape[1], tokenizer.get_vocab_size())
+    assert not model.training
+
+
+def test_load_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such run"):
+        reforge.load(tmp_path / "none")
+    with pytest.raises(UserError, match=r"is not a finished run: config\.json, model\.safetensors, tokenizer\.json"):
+        reforge.load(tmp_path)
+
+
+def curves(folder: RunFolder) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder.tensorboard), size_guidance={"scalars": 0, "tensors": 0}).Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_tensorboard_holds_every_curve_and_text(whole: RunFolder) -> None:
+    scalars = curves(whole)
+    for tag in ("train/loss", "train/lr", "train/grad_norm", "train/tokens_per_second"):
+        assert [step for step, _ in scalars[tag]] == list(range(1, 13)), tag
+    for tag in ("valid/loss", "valid/perplexity", "valid/bits_per_byte", "valid/masked_accuracy"):
+        assert [step for step, _ in scalars[tag]] == [4, 8, 12], tag
+    events = EventAccumulator(str(whole.tensorboard), size_guidance={"tensors": 0}).Reload()
+    text = {
+        tag: [e.tensor_proto.string_val[0].decode() for e in events.Tensors(tag)] for tag in events.Tags()["tensors"]
+    }
+    assert any("num_heads: 2" in value for tag, values in text.items() if "spec" in tag for value in values)
+    assert all("[MASK]" in value for tag, values in text.items() if "samples" in tag for value in values)
+
+
+@pytest.mark.parametrize("kill", [3, 5, 8, 12])
+def test_a_killed_run_goes_on_to_the_same_weights_and_curves(
+    kill: int, whole: RunFolder, tiny_job: Callable[..., PretrainJob], prepared_folder: Path
+) -> None:
+    job = tiny_job(f"name=killed-at-{kill}")
+    start(job, prepared_folder, kill)
+    folder = RunFolder(job.folder)
+    assert not folder.result.exists()
+    assert folder.open(job) is (RunStatus.NEW if kill == 3 else RunStatus.UNFINISHED)
+    torch.manual_seed(5)
+    said = start(job, prepared_folder)
+    assert ({"say": f"going on from step {kill // 4 * 4} of 12"} in said) is (kill > 3)
+    assert folder.weights.read_bytes() == whole.weights.read_bytes()
+    last = "step-00000012"
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        assert (folder.checkpoints / last / file).read_bytes() == (whole.checkpoints / last / file).read_bytes()
+    for tag, curve in curves(whole).items():
+        if tag != "train/tokens_per_second":
+            assert curves(folder)[tag] == curve, tag
+    assert [row["step"] for row in read_metrics(folder.metrics)] == list(range(1, 13))
+
+
+def test_another_spec_under_the_same_name_is_refused(whole: RunFolder, tiny_job: Callable[..., PretrainJob]) -> None:
+    before = whole.spec.read_text()
+    with pytest.raises(UserError) as error:
+        whole.open(tiny_job("name=whole", "optimizer.lr=1e-4", "model.depth=3"))
+    assert "optimizer.lr: was 0.003, now 0.0001" in str(error.value)
+    assert "model.depth: was 2, now 3" in str(error.value)
+    assert whole.spec.read_text() == before
+
+
+def test_a_finished_run_can_be_trained_further(tiny_job: Callable[..., PretrainJob], prepared_folder: Path) -> None:
+    start(tiny_job("name=further", "train.max_steps=4"), prepared_folder)
+    job = tiny_job("name=further", "train.max_steps=8", "scale.num_workers=1")
+    assert RunFolder(job.folder).open(job) is RunStatus.UNFINISHED
+    start(job, prepared_folder)
+    assert json.loads(RunFolder(job.folder).result.read_text())["step"] == 8
+
+
+def test_two_processes_cannot_write_one_run(whole: RunFolder) -> None:
+    with whole.lock(), pytest.raises(UserError, match="is being written by another process"):
+        whole.lock(wait_seconds=0.1)
+
+
+def test_a_storage_path_that_cannot_be_written(tiny_job: Callable[..., PretrainJob], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    job = tiny_job(f"run.storage={tmp_path / 'file' / 'runs'}")
+    with pytest.raises(UserError, match=r"run\.storage: cannot write .*Not a directory"):
+        RunFolder(job.folder).open(job)
