@@ -108,9 +108,13 @@ class Terminal:
         self.stream: TextIO = os.fdopen(keyboard, "w")
 
     def text(self) -> str:
-        """Everything drawn so far."""
+        """Everything drawn so far; the kernel hands it over in pieces, so a mark tells where it ends."""
+        self.stream.write("<end>")
         self.stream.flush()
-        return os.read(self._screen, 1 << 16).decode()
+        screen = b""
+        while not screen.endswith(b"<end>"):
+            screen += os.read(self._screen, 1 << 16)
+        return screen.decode().removesuffix("<end>")
 
     def close(self) -> None:
         self.stream.close()
