@@ -132,7 +132,7 @@ class _Examination:
             rule += ", without quotes"
         if isinstance(spot.value, bool | int | float) and "string" in types and not self._schema.choices(spot.fragment):
             rule += ", in quotes"
-        nearest = _nearest(str(spot.value), self._schema.choices(spot.fragment))
+        nearest = _nearest(spot.value, self._schema.choices(spot.fragment))
         return Problem(spot.path, rule, spot.value, nearest)
 
     def _unknown_kind(self, spot: _Spot, value: dict[str, object]) -> Problem:
@@ -141,7 +141,7 @@ class _Examination:
         if "kind" not in value:
             return Problem(path, f"missing; must be one of {', '.join(kinds)}")
         got = value["kind"]
-        return Problem(path, f"unknown kind; must be one of {', '.join(kinds)}", got, _nearest(str(got), kinds))
+        return Problem(path, f"unknown kind; must be one of {', '.join(kinds)}", got, _nearest(got, kinds))
 
     def _unknown_key(self, spot: _Spot) -> Problem:
         *parent, key = spot.path
@@ -151,9 +151,10 @@ class _Examination:
         if others := self._kinds_with(str(key), spot):
             chosen = _get(spot.data_around, "kind")
             return Problem(spot.path, f"unknown key for kind {chosen}; an option of kind {others}", place=place)
-        meant = self._meant(str(key), spot)
+        siblings = list((self._schema.mapping(spot.around, spot.data_around) or {}).get("properties", {}))
+        meant = self._meant(str(key), spot, siblings)
         if meant is None:
-            return Problem(spot.path, "unknown key", place=place)
+            return Problem(spot.path, f"unknown key; the keys here are {', '.join(siblings)}", place=place)
         if self._source.root.find(meant) is None:
             self._doubtful.add(meant)
         nearest = show_path(meant if meant[:-1] != tuple(parent) else meant[-1:])
@@ -164,18 +165,17 @@ class _Examination:
         kinds = self._schema.kinds(spot.around).items()
         return ", ".join(kind for kind, part in kinds if kind != chosen and key in part.get("properties", {}))
 
-    def _meant(self, key: str, spot: _Spot) -> KeyPath | None:
+    def _meant(self, key: str, spot: _Spot, siblings: Iterable[str]) -> KeyPath | None:
         """The option that an unknown key was probably meant for: nearly of that name here, or of that name elsewhere.
 
         Short names are all alike, so `lr` is looked for elsewhere before it is taken for a misspelt neighbour.
         """
-        mapping = self._schema.mapping(spot.around, spot.data_around) or {}
-        siblings = [name for name in mapping.get("properties", {}) if not _has(spot.data_around, name)]
-        here = _nearest(key, siblings, cutoff=0.8) if len(key) > 3 else None
+        unused = [name for name in siblings if not _has(spot.data_around, name)]
+        here = _nearest(key, unused, cutoff=0.8) if len(key) > 3 else None
         elsewhere = next(self._schema.holders(key, self._data), None)
         if here is None and elsewhere is not None:
             return elsewhere
-        here = here or _nearest(key, siblings)
+        here = here or _nearest(key, unused)
         return (*spot.path[:-1], here) if here else None
 
 
@@ -195,5 +195,7 @@ def _any_below(path: KeyPath, others: Iterable[KeyPath]) -> bool:
     return any(len(other) > len(path) and other[: len(path)] == path for other in others)
 
 
-def _nearest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
+def _nearest(word: object, words: Iterable[str], cutoff: float = 0.6) -> str | None:
+    if not isinstance(word, str):
+        return None
     return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)), None)

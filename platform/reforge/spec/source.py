@@ -158,8 +158,9 @@ def _explain_unreadable(file: Path, told: Problem, error: OSError | ValueError) 
         case FileNotFoundError() if not file.parent.is_dir():
             return Problem(told.path, f"no such folder: {shown_file(file.parent)}", told.got, place=told.place)
         case FileNotFoundError():
-            specs = sorted(entry.name for entry in file.parent.iterdir() if entry.suffix in (".yaml", ".yml"))
-            near = difflib.get_close_matches(file.name, specs, n=1)
+            specs = sorted(entry for entry in file.parent.iterdir() if entry.suffix in (".yaml", ".yml"))
+            others = [spec.name for spec in specs if not str(told.place).startswith(f"{shown_file(spec)}:")]
+            near = difflib.get_close_matches(file.name, others, n=1)
             nearest = str(given.with_name(near[0])) if near else None
             return Problem(told.path, "no such file", told.got, nearest, told.place)
         case IsADirectoryError():

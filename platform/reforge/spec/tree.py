@@ -164,7 +164,7 @@ class _Reader:
             self._report(key_node, path, "a key must be text, not a list or a mapping")
         elif scalar_kind(key_node.tag) != "str":
             self._report(key_node, path, f"a key must be text: write it in quotes, '{key_node.value}'")
-        elif key_node.value == "<<":
+        elif key_node.value == "<<" and key_node.style is None:
             self._report(key_node, path, "merge keys (<<) are not taken; let the file say `extends: other.yaml`")
         else:
             return str(self._scalar(key_node, path))
