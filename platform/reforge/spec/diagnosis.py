@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from pydantic import ValidationError
@@ -52,7 +52,7 @@ class _Spot:
     value: what the spec holds there
     fragment, around: what the schema says there, and for the mapping or list around
     data_around: that mapping or list
-    in_union: whether pydantic tried the value as one of several types
+    in_union: whether the error is that of one type out of several that pydantic tried on the value
     """
 
     path: KeyPath
@@ -100,13 +100,13 @@ class _Examination:
             elif not is_missing and not _has(spot.value, key):
                 in_union = True
             else:
-                spot = self._step(spot, key, in_union)
+                spot = self._step(spot, key)
                 kind_is_next, in_union = bool(self._schema.kinds(spot.fragment)), False
-        return _Spot(spot.path, spot.value, spot.fragment, spot.around, spot.data_around, in_union)
+        return replace(spot, in_union=in_union)
 
-    def _step(self, spot: _Spot, key: str | int, in_union: bool) -> _Spot:
+    def _step(self, spot: _Spot, key: str | int) -> _Spot:
         fragment = self._schema.step(spot.fragment, key, spot.value)
-        return _Spot((*spot.path, key), _get(spot.value, key), fragment, spot.fragment, spot.value, in_union)
+        return _Spot((*spot.path, key), _get(spot.value, key), fragment, spot.fragment, spot.value)
 
     def _problem(self, error: ErrorDetails, spot: _Spot) -> Problem:
         kind = error["type"]
