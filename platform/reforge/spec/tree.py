@@ -14,7 +14,7 @@ from reforge.spec.dialect import Loader, scalar_kind, scalar_value
 from reforge.spec.problem import MISSING, KeyPath, Problem
 
 _MAX_DEPTH = 50
-_MAX_VALUES = 100_000  # a few lines of aliases of aliases can stand for billions
+_MAX_VALUES = 20_000  # a few lines of aliases of aliases can stand for billions
 
 
 @dataclass(frozen=True)
