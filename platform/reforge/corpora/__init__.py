@@ -1,0 +1,22 @@
+"""Raw text in: each corpus streams clean documents and counts what it dropped and mended.
+
+A new corpus is one file with a `Corpus` class and one line in `CORPORA`.
+"""
+
+from typing import TYPE_CHECKING
+
+from reforge.corpora.corpus import Corpus, Document
+from reforge.corpora.kowiki import Kowiki
+from reforge.corpora.python_docs import PythonDocs
+from reforge.corpora.tally import Tally
+from reforge.corpora.text import Text
+from reforge.spec import one_of
+
+CORPORA: dict[str, type[Corpus]] = {"kowiki": Kowiki, "python_docs": PythonDocs, "text": Text}
+
+if TYPE_CHECKING:
+    AnyCorpus = Corpus
+else:
+    AnyCorpus = one_of(CORPORA)
+
+__all__ = ["CORPORA", "AnyCorpus", "Corpus", "Document", "Tally"]

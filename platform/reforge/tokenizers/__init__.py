@@ -1,0 +1,19 @@
+"""Text to token ids: each kind trains one of the `tokenizers` library's models, the same from the same text.
+
+A new tokenizer is one file with a `TokenizerOptions` class and one line in `TOKENIZERS`.
+"""
+
+from typing import TYPE_CHECKING
+
+from reforge.spec import one_of
+from reforge.tokenizers.tokenizer import SPECIAL_TOKENS, TokenizerOptions
+from reforge.tokenizers.wordpiece import WordPiece
+
+TOKENIZERS: dict[str, type[TokenizerOptions]] = {"wordpiece": WordPiece}
+
+if TYPE_CHECKING:
+    AnyTokenizer = TokenizerOptions
+else:
+    AnyTokenizer = one_of(TOKENIZERS)
+
+__all__ = ["SPECIAL_TOKENS", "TOKENIZERS", "AnyTokenizer", "TokenizerOptions"]
