@@ -5,7 +5,7 @@ rank_batch(): (seed, step) -> positions in the endless stream of blocks -> this 
 """
 
 from reforge.batches.data import Data
-from reforge.batches.prepare import prepare
+from reforge.batches.preparation import prepare
 from reforge.batches.prepared import Prepared, open_prepared
 from reforge.batches.samples import Batch, global_samples, rank_batch
 from reforge.batches.shards import Shards

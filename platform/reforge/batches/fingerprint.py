@@ -8,11 +8,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from reforge.batches.progress import Progress
 from reforge.spec import UserError
 
 _CHUNK_BYTES = 1 << 22
@@ -38,16 +39,17 @@ class FileHashes:
             except ValueError:  # a cache cut short by a full disk costs reading the files again, nothing more
                 self._known = {}
 
-    def of(self, files: Iterable[Path], on_file: Callable[[Path], None]) -> list[str]:
-        """Content hash of each file; `on_file` is told before one is read."""
-        hashes = []
+    def of(self, files: Sequence[Path], announce: Callable[[str], None]) -> list[str]:
+        """Content hash of each file."""
+        hashes: list[str] = []
+        progress = Progress(announce)
         for file in files:
             stamp = file_stamp(file)
             known = self._known.get(str(file.resolve()))
             if known and known[:-1] == stamp:
                 hashes.append(known[-1])
                 continue
-            on_file(file)
+            progress(lambda: f"comparing contents: {len(hashes):,} of {len(files):,} files")
             hashes.append(_content_hash(file))
             if time.time() - stamp[1] / 1e9 > _SETTLED_SECONDS:
                 self._known[str(file.resolve())] = [*stamp, hashes[-1]]

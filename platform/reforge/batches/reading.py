@@ -1,13 +1,13 @@
 """A corpus read for a preparation: with progress, the split of each document, and a second pass that may be free."""
 
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
+from reforge.batches.progress import Progress
 from reforge.batches.split import split_position
 from reforge.corpora import Corpus, Tally
 from reforge.spec import UserError
 
-_PROGRESS_SECONDS = 2.0
 _REMEMBERED_BYTES = 64 << 20
 
 
@@ -28,7 +28,7 @@ class Reading:
         remembered: list[tuple[str, str]] | None = []
         counts = {"train": 0, "valid": 0}
         lowest, num_bytes = 1.0, 0
-        last = time.monotonic()
+        progress = Progress(self._announce)
         for document in self._corpus.documents(self.tally):
             position = split_position(document.text)
             lowest = min(lowest, position)
@@ -39,11 +39,12 @@ class Reading:
                 remembered.append((split, document.text))
                 remembered = remembered if num_bytes <= _REMEMBERED_BYTES else None
             yield split, document.text
-            if time.monotonic() - last >= _PROGRESS_SECONDS:
-                last = time.monotonic()
-                self._announce(f"{purpose}: {self.tally.documents:,} documents, {num_bytes / 1e6:,.1f} MB")
+            progress(partial(self._progress_line, purpose, num_bytes))
         self._check(counts, lowest)
         self._remembered = remembered
+
+    def _progress_line(self, purpose: str, num_bytes: int) -> str:
+        return f"{purpose}: {self.tally.documents:,} documents, {num_bytes / 1e6:,.1f} MB"
 
     def _check(self, counts: dict[str, int], lowest: float) -> None:
         total = sum(counts.values())
@@ -57,8 +58,10 @@ class Reading:
         sides = f"{counts['train']:,} for training and {counts['valid']:,} for validation"
         if total == 1:
             advice = "A corpus needs two documents at least: a text corpus may cut files with documents_by: blank_line"
-        elif counts["train"]:
+        elif counts["train"] and lowest < 0.5:
             advice = f"Set data.valid_fraction to {_above(lowest)} or more, or add documents"
+        elif counts["train"]:
+            advice = "Add documents"
         else:
             advice = "Set data.valid_fraction lower, or add documents"
         raise UserError(

@@ -79,12 +79,16 @@ def text_lines(file: Path) -> Iterator[str]:
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_not_readable, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             file = Path(place, name)
             if not name.startswith(".") and file.is_file():
                 yield file
+
+
+def _not_readable(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def _fixed_part(path: Path) -> Path:

@@ -33,7 +33,7 @@ class WordPiece(TokenizerOptions):
     min_frequency: int = Field(default=2, ge=1)
     lowercase: bool = False
     limit_alphabet: int | None = Field(default=None, ge=1)
-    sample_mib: int = Field(default=128, ge=1)
+    sample_mib: int = Field(default=64, ge=1)
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
         tokenizer = self._untrained(models.WordPiece(unk_token="[UNK]"))
@@ -59,9 +59,9 @@ class WordPiece(TokenizerOptions):
         tokenizer = Tokenizer(model)
         # Stripping accents goes through NFD, which takes Hangul syllables apart.
         bert = normalizers.BertNormalizer(strip_accents=False, lowercase=self.lowercase)
-        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), bert])  # type: ignore[assignment]
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
-        tokenizer.decoder = decoders.WordPiece(prefix=_PREFIX)  # type: ignore[assignment]
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), bert])
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece(prefix=_PREFIX)
         return tokenizer
 
     def _alphabet(self, tokenizer: Tokenizer, texts: list[str]) -> list[str]:

@@ -69,7 +69,7 @@ class _Request:
         files = data.corpus.files()
         stamps = {file: file_stamp(file) for file in files}
         hashes = FileHashes(root / "files.json")
-        contents = hashes.of(files, lambda file: None)
+        contents = hashes.of(files, announce)
         hashes.save()
         tokenizer_key = digest(
             {

@@ -1,0 +1,67 @@
+"""Packing: every token of every document, in order, in blocks of one length; and the split that decides which."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reforge.batches import Shards
+from reforge.batches.packing import CLS, PAD, SEP, Packer, pack
+from reforge.batches.shards import ShardWriter, token_dtype
+from reforge.batches.split import split_position
+from reforge.tokenizers.wordpiece import WordPiece
+
+TEXTS = [f"number {n} is {'very ' * (n % 7)}good, {'and so is number ' * (n % 3)}{n + 1}" for n in range(40)]
+
+
+def packed(folder: Path, texts: list[str], block_tokens: int) -> tuple[Shards, Packer]:
+    tokenizer = WordPiece(vocab_size=90).train(TEXTS)
+    dtype = token_dtype(tokenizer.get_vocab_size())
+    packers = {}
+    for split in ("train", "valid"):
+        packers[split] = Packer(ShardWriter(folder, split, block_tokens, dtype, 1 << 20), block_tokens, dtype)
+    pack([("train", text) for text in texts] + [("valid", "number 1")], tokenizer, packers)
+    report = packers["train"].report()
+    return Shards([(folder / name, n) for name, n in report["files"]], block_tokens, dtype), packers["train"]
+
+
+@pytest.mark.parametrize("block_tokens", [16, 33, 1024])
+def test_blocks_hold_all_tokens_in_order(tmp_path: Path, block_tokens: int) -> None:
+    shards, packer = packed(tmp_path, TEXTS, block_tokens)
+    blocks = shards.blocks(np.arange(len(shards)))
+    assert (blocks[:, 0] == CLS).all()
+    tokens = blocks[:, 1:].ravel().tolist()
+    tokenizer = WordPiece(vocab_size=90).train(TEXTS)
+    expected = [token for text in TEXTS for token in [*tokenizer.encode(text).ids, SEP]]
+    assert tokens[: len(expected)] == expected
+    assert set(tokens[len(expected) :]) <= {PAD}
+    assert len(tokens) - len(expected) < block_tokens - 1
+    assert packer.documents == tokens.count(SEP) == len(TEXTS)
+    assert packer.tokens == len(expected) - len(TEXTS)
+    assert packer.bytes == sum(len(text.encode()) for text in TEXTS)
+    assert packer.blocks == len(blocks)
+
+
+def test_special_tokens_in_the_text_are_text(tmp_path: Path) -> None:
+    shards, packer = packed(tmp_path, ["number [MASK] is [PAD] good [SEP]"], 64)
+    [block] = shards.blocks(np.array([0]))
+    assert (block == SEP).sum() == packer.documents == 1
+    assert block.tolist().index(SEP) == packer.tokens + 1
+
+
+def test_a_document_larger_than_a_batch_is_packed_as_one(tmp_path: Path) -> None:
+    text = " ".join(TEXTS * 300)
+    shards, packer = packed(tmp_path, [text], 64)
+    assert len(text) > 1 << 19
+    assert packer.documents == 1
+    tokens = shards.blocks(np.arange(len(shards)))[:, 1:].ravel()
+    expected = WordPiece(vocab_size=90).train(TEXTS).encode(text).ids
+    assert tokens[: len(expected)].tolist() == expected
+    assert (tokens == SEP).sum() == 1
+
+
+def test_the_split_is_a_function_of_the_text() -> None:
+    positions = [split_position(f"document {n}") for n in range(5000)]
+    assert positions == [split_position(f"document {n}") for n in range(5000)]
+    assert 0.08 < np.mean([position < 0.1 for position in positions]) < 0.12
+    assert {n for n, p in enumerate(positions) if p < 0.1} < {n for n, p in enumerate(positions) if p < 0.2}

@@ -1,0 +1,22 @@
+"""Python's own documentation, read from the interpreter that runs the tests."""
+
+import platform
+
+from reforge.corpora import Tally
+from reforge.corpora.python_docs import PythonDocs
+
+
+def test_the_interpreter_that_runs_has_megabytes_of_documentation() -> None:
+    corpus, tally = PythonDocs(), Tally()
+    documents = list(corpus.documents(tally))
+    names = [document.name for document in documents]
+    assert len(set(names)) == len(names)
+    assert all(document.text == document.text.strip() != "" for document in documents)
+    assert tally.documents == len(documents) > 300
+    assert tally.characters == sum(len(document.text) for document in documents) > 1_500_000
+    by_name = dict(documents)
+    assert by_name["topic for"].startswith('The "for" statement')
+    # A module's own docstring comes first, then those of its classes and functions in the order of their lines.
+    assert by_name["textwrap.py"].startswith("Text wrapping and filling.\n\nObject for wrapping/filling text.")
+    assert not [name for name in names if {"test", "tests", "site-packages", "idlelib"} & set(name.split("/"))]
+    assert platform.python_version() in str(corpus.identity()["python"])
