@@ -4,8 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from reforge.spec import load_source, validate
+
+# Two threads on a tiny model wait for each other more than they compute, and on a busy machine far more.
+torch.set_num_threads(1)
 
 TINY = Path(__file__).parent / "tiny.yaml"
 

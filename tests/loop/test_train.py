@@ -50,13 +50,13 @@ def assert_same(a: LoopState, b: LoopState) -> None:
 
 
 def test_the_loss_falls(start: Callable[..., tuple[PretrainJob, LoopState]], prepared_folder: Path) -> None:
-    job, state = start("train.max_steps=120", "train.eval_every_steps=60")
+    job, state = start("train.max_steps=80", "train.eval_every_steps=40", "train.micro_batch_tokens=256")
     reports = run(job, state, prepared_folder)
-    assert [r.step for r in reports] == list(range(1, 121))
+    assert [r.step for r in reports] == list(range(1, 81))
     first, last = (np.mean([r.loss for r in part]) for part in (reports[:10], reports[-10:]))
     assert last < first - 0.5
-    assert [r.step for r in reports if r.valid] == [60, 120]
-    assert state.tokens_seen == reports[-1].tokens_seen == 120 * 256
+    assert [r.step for r in reports if r.valid] == [40, 80]
+    assert state.tokens_seen == reports[-1].tokens_seen == 80 * 256
     assert reports[-1].valid.keys() == set(state.model.metric_names)
 
 

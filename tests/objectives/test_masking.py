@@ -27,7 +27,7 @@ def test_shares_are_80_10_10_of_15_percent() -> None:
     ids, targets = mask(b)
     hidden = targets != IGNORED
     ordinary = b.ids >= NUM_SPECIAL
-    assert abs(hidden.sum() / ordinary.sum() - 0.15) < 0.001
+    assert abs(hidden.sum() / ordinary.sum() - 0.15) < 0.003  # round(0.15 x 126) and round(0.15 x 98)
     kept = (ids == b.ids) & hidden
     as_mask = (ids == MASK_ID) & hidden
     as_random = hidden & ~kept & ~as_mask

@@ -42,16 +42,18 @@ class Board:
 
 
 class ProgressSender:
-    """The observer that the first worker calls; sends steps at most every 0.2 s, everything else at once."""
+    """The observer that the first worker calls; sends steps at most every 0.2 s and the last, all else at once."""
 
-    def __init__(self, board: ActorHandle) -> None:
+    def __init__(self, board: ActorHandle, last_step: int) -> None:
         self.board = board
+        self.last_step = last_step
         self.last_sent = 0.0
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Send `event` without waiting."""
         if "step" in event:
-            if time.monotonic() - self.last_sent < SEND_EVERY_SECONDS:
+            too_soon = time.monotonic() - self.last_sent < SEND_EVERY_SECONDS
+            if too_soon and event["step"] != self.last_step:
                 return
             self.last_sent = time.monotonic()
         self.board.put.remote(dict(event))

@@ -78,7 +78,7 @@ def _pretrain_worker(config: dict[str, Any]) -> dict[str, Any]:
         if report.valid:  # a report waits for all workers and for Ray's next look: not at every step
             ray.train.report({"step": report.step, "loss": report.loss, **report.valid})
 
-    observe = ProgressSender(config["board"])
+    observe = ProgressSender(config["board"], config["job"].train.max_steps)
     return asdict(pretrain(config["job"], config["prepared"], get_device(), observe, on_report))
 
 

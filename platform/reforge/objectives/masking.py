@@ -7,6 +7,7 @@ resume, and new in every epoch. Shapes: B batch, T tokens.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reforge.batches import Batch
 from reforge.tokenizers import SPECIAL_TOKENS
@@ -25,14 +26,14 @@ class Masked(NamedTuple):
     targets_BT: np.ndarray
 
 
-def _mix(x: np.ndarray) -> np.ndarray:
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """splitmix64's finaliser (Steele et al. 2014): a bijection of 64-bit words that flips every bit half the time."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
-def random_bits(batch: Batch, seed: int, stream: int) -> np.ndarray:
+def random_bits(batch: Batch, seed: int, stream: int) -> NDArray[np.uint64]:
     """Uniform uint64 [B, T] as a function of (seed, stream, epoch, sample, position)."""
     with np.errstate(over="ignore"):
         key_B = _mix(np.full(len(batch.samples), seed * 31 + stream, dtype=np.uint64) + _GOLDEN)

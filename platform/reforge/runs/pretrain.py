@@ -109,8 +109,8 @@ def pretrain(
 
 def save(checkpoints: Checkpoints, state: LoopState, job: PretrainJob, tracker: "Tracker | None") -> None:
     """Write a checkpoint; raises UserError where it, or the curves since the last one, cannot be written."""
-    if tracker and tracker.trouble:
-        raise UserError(f"cannot write the curves under {job.folder}: {tracker.trouble}")
+    if tracker:
+        tracker.flush()  # a resume goes on after this step: what leads up to it must be on disk
     checkpoints.save(state, job.train.keep_checkpoints)
 
 
@@ -161,9 +161,17 @@ class Tracker:
             self.board.scalars(report.step, values)
         if report.valid:
             self.board.text(report.step, "samples", as_markdown(draw_samples(self.state, self.prepared)))
-            self.board.flush()
             figures = "  ".join(f"{name} {value:.4g}" for name, value in report.valid.items())
             self.observe({"say": f"step {report.step:,} validation: {figures}"})
+
+    def flush(self) -> None:
+        """Return once everything taken so far is in the files; raises UserError where that failed."""
+        try:
+            self.board.flush()
+        except OSError as error:
+            self.trouble = error
+        if self.trouble:
+            raise UserError(f"cannot write the curves under {self.job.folder}: {self.trouble}")
 
     def close(self) -> None:
         """Flush and close the files."""
