@@ -206,7 +206,7 @@ def large_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     file = tmp_path_factory.mktemp("large") / "topics.txt"
     text = "\n\n".join(topics[name] for name in sorted(topics))
-    file.write_text("\n\n".join(text.replace(" the ", f" the {number} ") for number in range(4)), encoding="utf-8")
+    file.write_text("\n\n".join(text.replace(" the ", f" the {number} ") for number in range(3)), encoding="utf-8")
     return file
 
 

@@ -19,6 +19,8 @@ def storage_errors(folder: Path) -> Iterator[None]:
     """Turn what the file system refuses (no room, no permission) into a UserError with path and reason."""
     try:
         yield
+    except BrokenPipeError:  # whoever read the announcements went away: no matter of storage
+        raise
     except OSError as error:
         place = error.filename or folder
         raise UserError(f"cannot prepare the data in {folder}: {error.strerror} ({place})") from error
