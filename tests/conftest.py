@@ -1,5 +1,6 @@
 """Fixtures that several folders share: a real corpus, a tiny real job, one Ray session."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def ray_session() -> Iterator[None]:
 
     import ray
 
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # as for every Ray that a job starts
     ray.init(
         address="local",
         num_cpus=4,

@@ -82,7 +82,7 @@ def test_a_file_that_is_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "latin.txt").write_bytes("Anfang\n\nGrüße aus Köln\n".encode("latin-1"))
     err = fail(capsys, f"data.corpus.path={tmp_path / 'latin.txt'}", f"run.storage={tmp_path}")
     assert "latin.txt" in err
-    assert "byte 10" in err
+    assert "at offset 10" in err
 
 
 def test_a_vocabulary_smaller_than_the_alphabet(

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from reforge.distributed.cluster import Resources
 from reforge.distributed.train import train_on_ray
-from reforge.runs import PretrainJob, RunFolder
+from reforge.runs import PretrainJob, RunFolder, pretrain
 from reforge.tracking import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -71,15 +72,15 @@ def test_pythons_own_platform_module_inside_workers() -> None:
 def test_the_same_global_batches_on_1_2_and_3_workers_and_after_a_change(
     tiny_job: MakeJob, prepared_folder: Path
 ) -> None:
-    runs = {}
-    for num_workers in (1, 2, 3):
-        job = tiny_job(f"name=on-{num_workers}", *DETERMINISTIC, f"scale.num_workers={num_workers}")
-        runs[num_workers] = losses(train(job, prepared_folder))
+    alone = tiny_job("name=alone", *DETERMINISTIC)
+    RunFolder(alone.folder).open(alone)
+    pretrain(alone, alone.folder, prepared_folder, torch.device("cpu"))
+    on_3 = train(tiny_job("name=on-3", *DETERMINISTIC, "scale.num_workers=3"), prepared_folder)
     changed = ("name=on-2-then-3", *DETERMINISTIC)
     train(tiny_job(*changed, "train.max_steps=8"), prepared_folder)
-    runs["2 then 3"] = losses(train(tiny_job(*changed, "scale.num_workers=3"), prepared_folder))
-    for how, run in runs.items():
-        np.testing.assert_allclose(run, runs[1], rtol=1e-4, err_msg=str(how))
+    on_2_then_3 = train(tiny_job(*changed, "scale.num_workers=3"), prepared_folder)
+    for folder in (on_3, on_2_then_3):
+        np.testing.assert_allclose(losses(folder), losses(RunFolder(alone.folder)), rtol=1e-4, err_msg=folder.path.name)
 
 
 def test_kill_9_of_a_worker_in_the_middle_changes_nothing(
@@ -160,3 +161,15 @@ def test_dry_run_reports_and_leaves_nothing(
     for words in ("parameters", "training tokens", "memory estimated", "memory measured", "tokens/s"):
         assert words in out
     assert not (storage / "dry").exists()
+
+
+def test_relative_storage_means_the_drivers_folder(
+    tiny_overrides: list[str], tmp_path: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray runs its workers in a folder of its own."""
+    from reforge.distributed.command import pretrain_command
+
+    monkeypatch.chdir(tmp_path)
+    overrides = [*tiny_overrides, "run.storage=mine", "name=relative", "train.max_steps=2"]
+    assert pretrain_command(TINY, overrides) == 0
+    assert (tmp_path / "mine" / "relative" / "result.json").exists()

@@ -1,5 +1,7 @@
 """The Reformer is reformer-pytorch's, with its traps closed."""
 
+import itertools
+
 import pytest
 import torch
 from reformer_pytorch import ReformerLM
@@ -20,11 +22,13 @@ def ids(num_tokens: int = BLOCK, batch: int = 3) -> Tensor:
     return torch.randint(5, VOCAB, (batch, num_tokens), generator=torch.Generator().manual_seed(1))
 
 
-def run(model: torch.nn.Module, ids_BT: Tensor, **kwargs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Output and parameter gradients of one training pass, under one random state."""
+def run(model: torch.nn.Module, ids_BT: Tensor, **mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Output at the real tokens and parameter gradients of one training pass, under one random state."""
     model.zero_grad()
     torch.manual_seed(7)
-    out = model(ids_BT, **kwargs)
+    out = model(ids_BT, **mask)
+    for mask_BT in mask.values():
+        out = out[mask_BT]
     (out * torch.linspace(-1, 1, out.shape[-1]).to(out)).sum().backward()
     return out.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
 
@@ -41,7 +45,7 @@ POSITIONS = {
 @pytest.mark.parametrize("full_attn_thres", [0, BLOCK])
 def test_equals_reformer_pytorch_whose_state_loads_both_ways(position: str, full_attn_thres: int) -> None:
     if position == "rotary" and full_attn_thres:
-        pytest.skip("refused by the spec: exact attention ignores rotary positions")
+        pytest.skip("reformer-pytorch's exact attention ignores rotary positions; see test_exact_attention.py")
     ours = build(position=position, full_attn_thres=full_attn_thres)
     plain = ReformerLM(
         VOCAB, 32, 2, BLOCK, heads=4, dim_head=8, bucket_size=8, n_hashes=2, ff_chunks=100,
@@ -73,8 +77,8 @@ def test_padding_is_not_attended_to() -> None:
 
 
 def test_every_position_option_sees_word_order() -> None:
-    for position in POSITIONS:
-        model = build(position=position).eval()
+    for position, full_attn_thres in itertools.product(POSITIONS, [0, BLOCK]):
+        model = build(position=position, full_attn_thres=full_attn_thres, init_std=1.0).eval()
         swapped = ids().clone()
         swapped[:, [3, 20]] = swapped[:, [20, 3]]
         torch.manual_seed(0)
@@ -120,11 +124,12 @@ def test_reversible_equals_irreversible_in_float32_with_dropout() -> None:
 
 def test_spec_rules() -> None:
     assert [p.path for p in ReformerOptions(d_model=100, num_heads=8).problems()] == [("num_heads",)]
+    assert [p.path for p in ReformerOptions(d_model=24, num_heads=8).problems()] == [("num_heads",)]
+    assert [p.path for p in ReformerOptions(axial_position_shape=(8, 8)).problems()] == [("axial_position_shape",)]
     fit = lambda tokens, **o: [p.path for p in ReformerOptions(**o).fit(tokens)]  # noqa: E731
     assert fit(512) == []
     assert fit(500) == [("data", "block_tokens")]
     assert fit(512, axial_position_shape=(16, 16)) == [("model", "axial_position_shape")]
-    assert fit(512, position="rotary", full_attn_thres=512) == [("model", "position")]
 
 
 @pytest.mark.parametrize(("tokens", "shape"), [(512, (16, 32)), (64, (8, 8)), (128, (8, 16)), (65536, (256, 256))])

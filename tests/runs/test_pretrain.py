@@ -35,7 +35,7 @@ def start(job: PretrainJob, prepared_folder: Path, kill: int | None = None) -> l
     events: list[dict[str, object]] = []
     RunFolder(job.folder).open(job)
     try:
-        pretrain(job, prepared_folder, CPU, events.append, kill_at(kill) if kill else lambda report: None)
+        pretrain(job, job.folder, prepared_folder, CPU, events.append, kill_at(kill) if kill else lambda report: None)
     except Killed:
         assert kill
     return events

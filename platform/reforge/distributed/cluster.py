@@ -48,6 +48,8 @@ def find_resources() -> Resources:
 def start_if_none(resources: Resources) -> None:
     """Start Ray on this machine with `resources`, unless this process is connected to a cluster already."""
     if not ray.is_initialized():
+        # Nothing takes this machine away: the process that would watch for it only delays every start.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         ray.init(
             address="local",
             num_cpus=resources.num_cpus,

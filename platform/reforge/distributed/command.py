@@ -67,7 +67,7 @@ def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
     if options.dry_run:
         prepared = prepare(job.data, job.tokenizer, job.run.storage, announce=say)
         start_if_none(resources)
-        show_dry_run(dry_run_on_ray(job, prepared.folder.resolve(), resources))
+        show_dry_run(dry_run_on_ray(job, prepared.folder, resources))
     elif folder.status(job) is RunStatus.FINISHED:
         say(f"{job.folder} is finished; name=... starts another run, train.max_steps=... goes on with this one")
         show_result(PretrainResult.from_json(folder.read_result()), job.folder)
@@ -75,7 +75,7 @@ def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
         prepared = prepare(job.data, job.tokenizer, job.run.storage, announce=say)
         folder.open(job)
         start_if_none(resources)
-        show_result(train_on_ray(job, prepared.folder.resolve(), resources), job.folder)
+        show_result(train_on_ray(job, prepared.folder, resources), job.folder)
 
 
 def say(line: str) -> None:

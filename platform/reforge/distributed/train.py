@@ -26,15 +26,20 @@ def train_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) 
     A worker that dies is replaced, with all others, from the newest complete checkpoint, `scale.max_failures` times.
     """
     with ProgressReader(Progress(job.train.max_steps)) as reader:
-        answer = run_group(
-            job, resources, _pretrain_worker, {"job": job, "prepared": prepared_folder, "board": reader.board}
-        )
+        config = {
+            "job": job,
+            "run": job.folder.resolve(),  # a worker's own working directory is another one
+            "prepared": prepared_folder.resolve(),
+            "board": reader.board,
+        }
+        answer = run_group(job, resources, _pretrain_worker, config)
     return PretrainResult.from_json(answer)
 
 
 def dry_run_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) -> DryRun:
     """Take two steps of `job` on the workers that it would train on."""
-    return DryRun(**run_group(job, resources, _dry_run_worker, {"job": job, "prepared": prepared_folder}))
+    config = {"job": job, "prepared": prepared_folder.resolve()}
+    return DryRun(**run_group(job, resources, _dry_run_worker, config))
 
 
 def run_group(
@@ -52,8 +57,9 @@ def run_group(
             resources_per_worker={"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})},
         ),
         run_config=RunConfig(
-            name="ray",
-            storage_path=str(job.folder.resolve()),
+            # Ray keeps notes of its own there; our checkpoints, which it does not know, are in the run's folder.
+            storage_path=str(job.run.storage.resolve() / "_ray"),
+            name=job.name,
             failure_config=FailureConfig(max_failures=job.scale.max_failures),
         ),
     )
@@ -79,7 +85,7 @@ def _pretrain_worker(config: dict[str, Any]) -> dict[str, Any]:
             ray.train.report({"step": report.step, "loss": report.loss, **report.valid})
 
     observe = ProgressSender(config["board"], config["job"].train.max_steps)
-    return asdict(pretrain(config["job"], config["prepared"], get_device(), observe, on_report))
+    return asdict(pretrain(config["job"], config["run"], config["prepared"], get_device(), observe, on_report))
 
 
 def _dry_run_worker(config: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ The layers and their parameter names are reformer-pytorch's; this module chooses
 
 - `dim_head` is d_model / num_heads (the library's own default is 64 whatever the width);
 - `ff_chunks` is 1 (the library's default of 100 runs 100 small kernels a layer);
-- rotary positions are refused where exact attention would silently ignore them;
+- exact attention runs in torch's fused kernel and sees rotary positions, which the library's ignores;
 - reversible recomputation keeps the autocast state (see `reversible.py`);
 - sequences of any length are padded to what the buckets need, and masked.
 
@@ -17,10 +17,11 @@ from typing import Literal
 
 import torch.nn.functional as F
 from pydantic import Field
-from reformer_pytorch import ReformerLM
+from reformer_pytorch import LSHSelfAttention, ReformerLM
 from torch import Tensor, nn
 
 from reforge.models.backbone import Backbone, BackboneOptions
+from reforge.models.exact_attention import ExactSharedQKAttention
 from reforge.models.reversible import remember_autocast
 from reforge.spec import Problem
 
@@ -44,7 +45,7 @@ class ReformerOptions(BackboneOptions):
     attn_chunks: int = Field(1, ge=1)
     ff_dropout: float = Field(0.0, ge=0, lt=1)
     lsh_dropout: float = Field(0.0, ge=0, lt=1)
-    position: Literal["axial", "absolute", "fixed", "rotary"] = "axial"
+    position: Literal["rotary", "axial", "absolute", "fixed"] = "rotary"
     axial_position_shape: tuple[int, ...] | None = None
     full_attn_thres: int = Field(0, ge=0)
     reverse_thres: int = Field(0, ge=0)
@@ -57,9 +58,10 @@ class ReformerOptions(BackboneOptions):
         if self.axial_position_shape is not None and self.position != "axial":
             rule = f"belongs to position: axial, but position is {self.position}"
             yield Problem(("axial_position_shape",), rule, list(self.axial_position_shape))
-        if self.position == "rotary" and (self.d_model // self.num_heads) % 4:
-            width = self.d_model / self.num_heads
-            rule = f"rotary positions need d_model / num_heads to be a multiple of 4, not {width:g}"
+        elif self.position == "rotary" and (self.d_model // self.num_heads) % 2:
+            rule = (
+                f"rotary positions turn pairs: d_model / num_heads must be even, not {self.d_model // self.num_heads}"
+            )
             yield Problem(("num_heads",), rule, self.num_heads)
 
     def fit(self, block_tokens: int) -> Iterator[Problem]:
@@ -71,12 +73,6 @@ class ReformerOptions(BackboneOptions):
         if shape is not None and math.prod(shape) != block_tokens:
             rule = f"its product ({math.prod(shape)}) must be data.block_tokens ({block_tokens})"
             yield Problem(("model", "axial_position_shape"), rule, list(shape))
-        if self.position == "rotary" and block_tokens <= self.full_attn_thres:
-            rule = (
-                f"exact attention, used up to model.full_attn_thres ({self.full_attn_thres}) tokens, ignores rotary "
-                "positions: the model would not see word order; use axial, absolute or fixed"
-            )
-            yield Problem(("model", "position"), rule, self.position)
 
     def build(self, vocab_size: int, block_tokens: int) -> "ReformerBackbone":
         """A freshly initialised Reformer encoder."""
@@ -125,6 +121,9 @@ class ReformerBackbone(Backbone):
             fixed_position_emb=options.position == "fixed",
             return_embeddings=True,
         )
+        for module in list(self.lm.modules()):
+            if isinstance(module, LSHSelfAttention):
+                module.full_attn = ExactSharedQKAttention(module.full_attn)
         remember_autocast(self.lm.reformer.layers)
         self._init_embeddings(options)
 

@@ -62,12 +62,13 @@ class PretrainResult:
 
 def pretrain(
     job: PretrainJob,
+    run_folder: Path,
     prepared_folder: Path,
     device: torch.device,
     observe: Observer = lambda event: None,
     on_report: Callable[[StepReport], None] = lambda report: None,
 ) -> PretrainResult:
-    """Train `job` to its end from where its folder stands; every process of the world must call it.
+    """Train `job` to its end from where `run_folder` stands; every process of the world must call it.
 
     `observe` gets progress events on the first process ({"step": ...} or {"say": line}); `on_report` gets every report
     on every process. Raises UserError for what stops a run and trying again would not mend.
@@ -75,7 +76,7 @@ def pretrain(
     started = time.monotonic()
     world = World.current(device)
     prepared = open_prepared(prepared_folder)
-    folder = RunFolder(job.folder)
+    folder = RunFolder(run_folder)
     held: list[TextIO] = []  # kept open, and so locked, until this function ends
     world.on_first(lambda: held.append(folder.lock()))
     state = build_state(job, prepared, device)
