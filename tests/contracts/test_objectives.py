@@ -37,7 +37,7 @@ def test_scores_of_parts_add_up(objective: Objective) -> None:
     expected = torch.stack(objective(**whole.tensors))
     got = torch.stack([torch.stack(objective(**p.tensors)) for p in parts]).sum(0)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
-    assert float(expected[1]) == whole.num_targets
+    assert expected[1].item() == whole.num_targets
 
 
 def test_collating_is_repeatable_and_new_in_every_epoch(objective: Objective) -> None:

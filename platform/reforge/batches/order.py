@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-_Words = NDArray[np.uint64]
+Words = NDArray[np.uint64]
 
 _ROUNDS = 8  # even, so that the two halves of unequal width end where they began
-_GOLDEN = np.array([0x9E3779B97F4A7C15], dtype=np.uint64)
+GOLDEN = np.array([0x9E3779B97F4A7C15], dtype=np.uint64)
 _MIX_1 = np.array([0xBF58476D1CE4E5B9], dtype=np.uint64)
 _MIX_2 = np.array([0x94D049BB133111EB], dtype=np.uint64)
 
@@ -24,7 +24,7 @@ def permute(positions: Ints, n: int, seed: int, epochs: Ints) -> Ints:
     assert positions.shape == epochs.shape
     assert positions.size == 0 or (positions.min() >= 0 and positions.max() < n)
     bits = max(2, (n - 1).bit_length())
-    keys = _mix(_seed_key(seed) + epochs.astype(np.uint64) * _GOLDEN)
+    keys = mix(_seed_key(seed) + epochs.astype(np.uint64) * GOLDEN)
     values = _feistel(positions.astype(np.uint64), keys, bits)
     outside = np.flatnonzero(values >= n)
     while outside.size:  # fewer than half go round again each time
@@ -33,25 +33,28 @@ def permute(positions: Ints, n: int, seed: int, epochs: Ints) -> Ints:
     return values.astype(np.int64)
 
 
-def _feistel(values: _Words, keys: _Words, bits: int) -> _Words:
+def _feistel(values: Words, keys: Words, bits: int) -> Words:
     """A permutation of range(2 ** bits) for each key."""
     left_bits, right_bits = bits - bits // 2, bits // 2
     left = values >> np.uint64(right_bits)
     right = values & np.uint64((1 << right_bits) - 1)
     for number in range(1, _ROUNDS + 1):
-        noise = _mix(right + _mix(keys + np.uint64(number) * _GOLDEN))
+        noise = mix(right + mix(keys + np.uint64(number) * GOLDEN))
         left, right = right, left ^ (noise & np.uint64((1 << left_bits) - 1))
         left_bits, right_bits = right_bits, left_bits
     return (left << np.uint64(right_bits)) | right
 
 
-def _mix(words: _Words) -> _Words:
-    """splitmix64's finaliser; unsigned overflow is meant."""
+def mix(words: Words) -> Words:
+    """splitmix64's finaliser (Steele et al. 2014): a bijection of 64-bit words that flips each bit half the time.
+
+    Unsigned overflow is meant: arrays wrap without a warning, which scalars would give.
+    """
     words = (words ^ (words >> np.uint64(30))) * _MIX_1
     words = (words ^ (words >> np.uint64(27))) * _MIX_2
     return words ^ (words >> np.uint64(31))
 
 
-def _seed_key(seed: int) -> _Words:
+def _seed_key(seed: int) -> Words:
     digest = hashlib.blake2b(str(seed).encode(), digest_size=8, person=b"reforge order").digest()
     return np.frombuffer(digest, dtype="<u8").astype(np.uint64)

@@ -47,17 +47,18 @@ def building(folder: Path) -> Iterator[Path]:
     temp.mkdir()
     try:
         yield temp
-        _sync(temp)
+        sync_folder(temp)
         if folder.exists():
             shutil.rmtree(folder)
         temp.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(temp, ignore_errors=True)
         raise
 
 
 def write_synced(file: Path, text: str) -> None:
+    """Write a file and wait until it is on the device."""
     with file.open("w", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()
@@ -91,7 +92,8 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any] | None, str]:
     return manifest, ""
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's entries are on the device."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

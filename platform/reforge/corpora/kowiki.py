@@ -22,6 +22,8 @@ _DOC = re.compile(r"<doc\b[^>]*?(?:\btitle=\"(?P<title>[^\"]*)\"[^>]*)?>")
 
 
 class Article(NamedTuple):
+    """A title and the lines under it, as the file has them."""
+
     title: str
     body: list[str]
 

@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from reforge.batches.storage import MANIFEST, sync_folder, write_synced
 from reforge.loop.state import LoopState
 from reforge.spec import UserError
 
-MANIFEST = "manifest.json"
 FORMAT = 1
 
 
@@ -87,12 +87,13 @@ def write_checkpoint(state: LoopState, folder: Path) -> None:
     save_file(named_tensors(state.model), folder / "model.safetensors")
     tensors, rest = optimizer_tensors(state)
     save_file(tensors, folder / "optimizer.safetensors")
-    write_json(folder / "state.json", {"format": FORMAT, **state.counters(), "optimizer": rest})
+    (folder / "state.json").write_text(
+        as_json({"format": FORMAT, **state.counters(), "optimizer": rest}), encoding="utf-8"
+    )
     files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
     for name in files:
         sync_file(folder / name)
-    write_json(folder / MANIFEST, {"format": FORMAT, "files": files})
-    sync_file(folder / MANIFEST)
+    write_synced(folder / MANIFEST, as_json({"format": FORMAT, "files": files}))
     sync_folder(folder)
 
 
@@ -184,21 +185,12 @@ def describe_file(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def write_json(path: Path, value: object) -> None:
-    """`value` as JSON text, complete or not at all in the page cache; sync_file makes it last."""
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def as_json(value: object) -> str:
+    """`value` as readable JSON text."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def sync_file(path: Path) -> None:
     """Wait until the file's content is on the device."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until the folder's entries are on the device."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,16 +7,15 @@ resume, and new in every epoch. Shapes: B batch, T tokens.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reforge.batches import Batch
+from reforge.batches.order import GOLDEN, Words, mix
 from reforge.tokenizers import SPECIAL_TOKENS
 
 NUM_SPECIAL = len(SPECIAL_TOKENS)
 MASK_ID = SPECIAL_TOKENS.index("[MASK]")
 IGNORED = -100
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+NUM_STREAMS = 4  # at most so many independent draws a token
 
 
 class Masked(NamedTuple):
@@ -26,21 +25,13 @@ class Masked(NamedTuple):
     targets_BT: np.ndarray
 
 
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64's finaliser (Steele et al. 2014): a bijection of 64-bit words that flips every bit half the time."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def random_bits(batch: Batch, seed: int, stream: int) -> NDArray[np.uint64]:
+def random_bits(batch: Batch, seed: int, stream: int) -> Words:
     """Uniform uint64 [B, T] as a function of (seed, stream, epoch, sample, position)."""
-    with np.errstate(over="ignore"):
-        key_B = _mix(np.full(len(batch.samples), seed * 31 + stream, dtype=np.uint64) + _GOLDEN)
-        for part_B in (batch.epochs, batch.samples):
-            key_B = _mix(key_B ^ (part_B.astype(np.uint64) + _GOLDEN))
-        counter_T = np.arange(batch.ids.shape[1], dtype=np.uint64) * _GOLDEN
-        return _mix(key_B[:, None] + counter_T[None, :])
+    key_B = mix(np.full(len(batch.samples), seed * NUM_STREAMS + stream, dtype=np.uint64) + GOLDEN)
+    for part_B in (batch.epochs, batch.samples):
+        key_B = mix(key_B ^ (part_B.astype(np.uint64) + GOLDEN))
+    counter_T = np.arange(batch.ids.shape[1], dtype=np.uint64) * GOLDEN
+    return mix(key_B[:, None] + counter_T[None, :])
 
 
 def mask_tokens(
