@@ -105,7 +105,7 @@ def test_the_script_itself_ends_with_code_2(tmp_path: Path) -> None:
     command = [sys.executable, "jobs/pretrain.py", "train.max_step=200", f"run.storage={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
-    assert "command line: train.max_step=200: train.max_step: unknown key" in done.stderr
+    assert "command line: train.max_step=200: train.max_step: unknown key; did you mean max_steps?" in done.stderr
     assert "Traceback" not in done.stderr
 
 

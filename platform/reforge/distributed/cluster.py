@@ -28,19 +28,19 @@ class Resources:
 
 
 def find_resources() -> Resources:
-    """What a job may use: the running cluster (RAY_ADDRESS, or one of `ray start` here), else this machine.
+    """What a job may use: the cluster at RAY_ADDRESS, which `ray job submit` sets, else this machine.
 
-    Connects to a cluster that runs, but starts none: a spec's mistakes are said before anything takes time.
+    Connects to the cluster, but starts none: a spec's mistakes are said before anything takes time. Without
+    RAY_ADDRESS no running Ray is looked for: it may be another job's own, and would end with that job.
     """
+    address = os.environ.get("RAY_ADDRESS")
+    if not ray.is_initialized() and address is None:
+        return local_resources()
     if not ray.is_initialized():
         try:
-            ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), **QUIET)
+            ray.init(address=address, **QUIET)
         except ConnectionError as error:
-            if "RAY_ADDRESS" in os.environ:
-                raise UserError(
-                    f"no Ray cluster answers at RAY_ADDRESS={os.environ['RAY_ADDRESS']}: {error}"
-                ) from error
-            return local_resources()
+            raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address}: {error}") from error
     total = ray.cluster_resources()
     return Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), "the Ray cluster")
 

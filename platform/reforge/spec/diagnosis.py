@@ -165,7 +165,7 @@ class _Examination:
         kinds = self._schema.kinds(spot.around).items()
         return ", ".join(kind for kind, part in kinds if kind != chosen and key in part.get("properties", {}))
 
-    def _meant(self, key: str, spot: _Spot, siblings: Iterable[str]) -> KeyPath | None:
+    def _meant(self, key: str, spot: _Spot, siblings: list[str]) -> KeyPath | None:
         """The option that an unknown key was probably meant for: nearly of that name here, or of that name elsewhere.
 
         Short names are all alike, so `lr` is looked for elsewhere before it is taken for a misspelt neighbour.
@@ -175,7 +175,7 @@ class _Examination:
         elsewhere = next(self._schema.holders(key, self._data), None)
         if here is None and elsewhere is not None:
             return elsewhere
-        here = here or _nearest(key, unused)
+        here = here or _nearest(key, unused) or _nearest(key, siblings)
         return (*spot.path[:-1], here) if here else None
 
 
