@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "tiny.yaml"
 FOUR_CPUS = Resources(4, 0, "the test's Ray")
 # Long enough to be killed in the middle.
-LONG = ("train.max_steps=240", "train.checkpoint_every_steps=20", "train.eval_every_steps=80")
+LONG = ("train.max_steps=160", "train.checkpoint_every_steps=20", "train.eval_every_steps=80")
 # Without hashing and dropout a step is a function of its global batch alone, up to rounding.
 DETERMINISTIC = ("model.full_attn_thres=32", "model.ff_dropout=0.0", "optimizer.schedule.kind=constant")
 
@@ -123,6 +123,19 @@ def test_kill_9_of_the_driver_then_the_same_command_goes_on(
     assert "going on from step" in done.stderr
     assert "validation loss" in done.stdout
     assert folder.weights.read_bytes() == undisturbed.weights.read_bytes()
+
+
+def test_ctrl_c_says_how_to_go_on(tiny_overrides: list[str], tiny_job: MakeJob) -> None:
+    folder = RunFolder(tiny_job("name=interrupted").folder)
+    command = [sys.executable, "jobs/pretrain.py", str(TINY), *tiny_overrides, "name=interrupted", *LONG]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
+        wait_for((folder.checkpoints / "step-00000020").exists, "the checkpoint of step 20")
+        driver.send_signal(signal.SIGINT)
+        out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 130, err
+    assert "the same command goes on from the newest checkpoint" in err
+    assert "Traceback" not in err
+    assert out == ""
 
 
 def test_the_finished_run_prints_its_figures_again(

@@ -63,7 +63,10 @@ def run_group(
             failure_config=FailureConfig(max_failures=job.scale.max_failures),
         ),
     )
-    answer: dict[str, Any] = trainer.fit().return_value
+    try:
+        answer: dict[str, Any] = trainer.fit().return_value
+    except SystemExit as ended:  # how Ray Train's own handler of Ctrl-C ends, once it has stopped the workers
+        raise KeyboardInterrupt from ended
     if "user_error" in answer:
         raise UserError(answer["user_error"])
     return answer
