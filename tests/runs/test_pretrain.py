@@ -1,6 +1,7 @@
 """A run as one plain process does it: the folder it leaves, resuming it, and using it."""
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,30 @@ def test_a_finished_run_can_be_trained_further(tiny_job: Callable[..., PretrainJ
     assert RunFolder(job.folder).open(job) is RunStatus.UNFINISHED
     start(job, prepared_folder)
     assert json.loads(RunFolder(job.folder).result.read_text())["step"] == 8
+
+
+def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(
+    whole: RunFolder, tiny_job: Callable[..., PretrainJob], prepared_folder: Path, tmp_path: Path
+) -> None:
+    def mount(*options: str) -> int:
+        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(tmp_path)]
+        return subprocess.run(command, capture_output=True, check=False).returncode
+
+    # Room for one checkpoint of about 0.9 MB and a half.
+    if mount("size=1400k"):
+        pytest.skip("this machine lets nobody mount a small file system; see also tests/loop/test_checkpoint.py")
+    try:
+        job = tiny_job("name=full", f"run.storage={tmp_path}")
+        with pytest.raises(UserError, match=r"No space left on device.*the last complete one is .*step-00000004"):
+            start(job, prepared_folder)
+        folder = RunFolder(job.folder)
+        assert [path.name for path in folder.checkpoints.iterdir()] == ["step-00000004"]
+        assert not folder.result.exists()
+        assert mount("remount", "size=16m") == 0
+        assert {"say": "going on from step 4 of 12"} in start(job, prepared_folder)
+        assert folder.weights.read_bytes() == whole.weights.read_bytes()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_two_processes_cannot_write_one_run(whole: RunFolder) -> None:

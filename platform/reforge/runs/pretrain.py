@@ -4,6 +4,7 @@ Prepared --build--> LoopState --train()--> StepReport --> metrics.jsonl, TensorB
                         ^-- newest checkpoint    '--> checkpoints --> export
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -176,8 +177,10 @@ class Tracker:
 
     def close(self) -> None:
         """Flush and close the files."""
-        self.log.close()
-        self.board.close()
+        # What a full disk does to them here has been, or is being, reported: it must not take that message's place.
+        for close in (self.log.close, self.board.close):
+            with contextlib.suppress(OSError):
+                close()
 
 
 def draw_samples(state: LoopState, prepared: Prepared) -> list[FillMask]:
