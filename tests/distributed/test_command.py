@@ -1,5 +1,6 @@
 """What a user sees on the command line when something is wrong: every message at once, exit code 2, no traceback."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reforge.distributed.cluster import Resources, fits, worker_shape
+from reforge.distributed.cluster import Resources, cpu_quota, fits, worker_shape
 from reforge.distributed.command import pretrain_command
 from reforge.runs.job import ScaleOptions
 
@@ -107,6 +108,15 @@ def test_the_script_itself_ends_with_code_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "command line: train.max_step=200: train.max_step: unknown key; did you mean max_steps?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "cpus"), [("max 100000\n", math.inf), ("200000 100000\n", 2), ("150000 100000\n", 2), ("", math.inf)]
+)
+def test_a_containers_cpu_quota_is_kept_to(tmp_path: Path, content: str, cpus: float) -> None:
+    (tmp_path / "cpu.max").write_text(content)
+    assert cpu_quota(tmp_path / "cpu.max") == cpus
+    assert cpu_quota(tmp_path / "none") == math.inf
 
 
 def test_auto_shares_the_cpus_and_takes_a_gpu_each_where_there_are_any() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,43 @@ def test_keeps_the_newest_and_the_best(state: LoopState, tmp_path: Path) -> None
             state.best = Best("loss", 1.0, 8)
         checkpoints.save(state, keep=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000008", "step-00000016", "step-00000020"]
+
+
+def test_a_damaged_one_ahead_does_not_cost_what_is_written_after_a_resume(state: LoopState, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (4, 20):
+        state.step = step
+        checkpoints.save(state, keep=1)
+    (tmp_path / "step-00000020" / "model.safetensors").write_bytes(b"")
+    (tmp_path / "step-00000004-mine").mkdir()  # a user's copy is nobody else's business
+    state.step = 8
+    checkpoints.save(state, keep=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000004-mine", "step-00000008"]
+
+
+SAVES_FOR_EVER = """
+import sys, torch
+from pathlib import Path
+from reforge.loop import Checkpoints, LoopState
+model = torch.nn.Linear(2000, 2000)
+state = LoopState(model, torch.optim.AdamW(model.parameters()), 1, "data")
+while True:
+    state.step += 1
+    Checkpoints(Path(sys.argv[1])).save(state, keep=2)
+"""
+
+
+def test_kill_9_while_writing_leaves_the_one_before_it(tmp_path: Path) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", SAVES_FOR_EVER, str(tmp_path)])
+    deadline = time.monotonic() + 120
+    while not (any(tmp_path.glob("step-*")) and any(tmp_path.glob(".writing-*/model.safetensors"))):
+        assert time.monotonic() < deadline
+    writer.kill()
+    writer.wait()
+    newest = Checkpoints(tmp_path).newest_complete()
+    assert newest is not None
+    assert newest.name == max(path.name for path in tmp_path.glob("step-*"))
+    assert any(tmp_path.glob(".writing-*"))
 
 
 def test_refuses_a_checkpoint_of_other_data(state: LoopState, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_ranks_with_too_few_samples_add_nothing(
 
 
 def test_weight_decay_acts_on_matrices_only(start: Callable[..., tuple[PretrainJob, LoopState]]) -> None:
-    _, state = start()
+    _, state = start("model.position=axial")
     decayed, kept = state.optimizer.param_groups
     names = {id(p): name for name, p in state.model.named_parameters()}
     assert decayed["weight_decay"] == 0.01

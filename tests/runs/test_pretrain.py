@@ -34,7 +34,6 @@ def kill_at(step: int) -> Callable[[StepReport], None]:
 def start(job: PretrainJob, prepared_folder: Path, kill: int | None = None) -> list[dict[str, object]]:
     """Run the job, to its end or to a kill after the step `kill`; what it said."""
     events: list[dict[str, object]] = []
-    RunFolder(job.folder).open(job)
     try:
         pretrain(job, job.folder, prepared_folder, CPU, events.append, kill_at(kill) if kill else lambda report: None)
     except Killed:
@@ -56,7 +55,7 @@ def test_the_finished_run_is_a_folder_anyone_can_use(whole: RunFolder, tiny_job:
         "spec.yaml", "tokenizer.json", "model.safetensors", "config.json", "metrics.jsonl", "result.json",
         "tensorboard", "checkpoints",
     }  # fmt: skip
-    assert whole.open(tiny_job("name=whole")) is RunStatus.FINISHED
+    assert whole.status(tiny_job("name=whole")) is RunStatus.FINISHED
     result = json.loads(whole.result.read_text())
     assert result["step"] == 12
     assert result["metrics"].keys() == {"loss", "perplexity", "bits_per_byte", "masked_accuracy"}
@@ -106,7 +105,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_curves(
     start(job, prepared_folder, kill)
     folder = RunFolder(job.folder)
     assert not folder.result.exists()
-    assert folder.open(job) is (RunStatus.NEW if kill == 3 else RunStatus.UNFINISHED)
+    assert folder.status(job) is (RunStatus.NEW if kill == 3 else RunStatus.UNFINISHED)
     torch.manual_seed(5)
     said = start(job, prepared_folder)
     assert ({"say": f"going on from step {kill // 4 * 4} of 12"} in said) is (kill > 3)
@@ -123,7 +122,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_curves(
 def test_another_spec_under_the_same_name_is_refused(whole: RunFolder, tiny_job: Callable[..., PretrainJob]) -> None:
     before = whole.spec.read_text()
     with pytest.raises(UserError) as error:
-        whole.open(tiny_job("name=whole", "optimizer.lr=1e-4", "model.depth=3"))
+        whole.claim(tiny_job("name=whole", "optimizer.lr=1e-4", "model.depth=3"))
     assert "optimizer.lr: was 0.003, now 0.0001" in str(error.value)
     assert "model.depth: was 2, now 3" in str(error.value)
     assert whole.spec.read_text() == before
@@ -132,7 +131,7 @@ def test_another_spec_under_the_same_name_is_refused(whole: RunFolder, tiny_job:
 def test_a_finished_run_can_be_trained_further(tiny_job: Callable[..., PretrainJob], prepared_folder: Path) -> None:
     start(tiny_job("name=further", "train.max_steps=4"), prepared_folder)
     job = tiny_job("name=further", "train.max_steps=8", "scale.num_workers=1")
-    assert RunFolder(job.folder).open(job) is RunStatus.UNFINISHED
+    assert RunFolder(job.folder).status(job) is RunStatus.UNFINISHED
     start(job, prepared_folder)
     assert json.loads(RunFolder(job.folder).result.read_text())["step"] == 8
 
@@ -161,13 +160,16 @@ def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_two_processes_cannot_write_one_run(whole: RunFolder) -> None:
-    with whole.lock(), pytest.raises(UserError, match="is being written by another process"):
-        whole.lock(wait_seconds=0.1)
+def test_two_processes_cannot_write_one_run(tiny_job: Callable[..., PretrainJob]) -> None:
+    first, second = tiny_job("name=contested"), tiny_job("name=contested", "model.depth=3")
+    folder = RunFolder(first.folder)
+    with folder.claim(first), pytest.raises(UserError, match="is being written by another process"):
+        folder.claim(second, wait_seconds=0.1)
+    assert "depth: 2" in folder.spec.read_text()
 
 
 def test_a_storage_path_that_cannot_be_written(tiny_job: Callable[..., PretrainJob], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     job = tiny_job(f"run.storage={tmp_path / 'file' / 'runs'}")
     with pytest.raises(UserError, match=r"run\.storage: cannot write .*Not a directory"):
-        RunFolder(job.folder).open(job)
+        RunFolder(job.folder).claim(job)

@@ -94,7 +94,9 @@ class _Request:
         return self.root / f"shards-{self.shards_key[:_KEY_DIGITS]}"
 
     def check_unchanged(self) -> None:
-        """Raise UserError where a file changed since it was hashed: the key would promise another content."""
+        """Raise UserError where files changed or came since they were hashed: the key would promise other content."""
+        if came := set(self.data.corpus.files()) - self.stamps.keys():
+            raise UserError(f"{min(came)} came while the corpus was being prepared; start again when it is complete")
         for file, stamp in self.stamps.items():
             if file_stamp(file) != stamp:
                 raise UserError(f"{file} changed while it was being prepared; start again when it is complete")

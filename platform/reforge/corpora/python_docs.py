@@ -29,13 +29,24 @@ class PythonDocs(Corpus):
     def identity(self) -> dict[str, object]:
         return {**super().identity(), "python": f"{platform.python_implementation()} {platform.python_version()}"}
 
+    def files(self) -> list[Path]:
+        stdlib = _stdlib()
+        modules = (file for file in stdlib.rglob("*.py") if not _LEFT_OUT.intersection(file.relative_to(stdlib).parts))
+        topics = stdlib / "pydoc_data" / "topics.py"
+        return [*([topics] if topics.is_file() else []), *sorted(modules)]
+
+    def file_names(self) -> list[str]:
+        return [file.relative_to(_stdlib()).as_posix() for file in self.files()]
+
     def documents(self, tally: Tally) -> Iterator[Document]:
         yield from _topics(tally)
-        stdlib = Path(sysconfig.get_path("stdlib"))
-        for file in sorted(stdlib.rglob("*.py")):
-            name = file.relative_to(stdlib)
-            if not _LEFT_OUT.intersection(name.parts):
-                yield from _module(file, name.as_posix(), tally)
+        for file in self.files():
+            if file.parent.name != "pydoc_data":
+                yield from _module(file, file.relative_to(_stdlib()).as_posix(), tally)
+
+
+def _stdlib() -> Path:
+    return Path(sysconfig.get_path("stdlib"))
 
 
 def _topics(tally: Tally) -> Iterator[Document]:

@@ -1,9 +1,11 @@
 """The cluster that a job runs on: one that is running, or one started on this machine for this job alone."""
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 import torch
@@ -61,8 +63,18 @@ def start_if_none(resources: Resources) -> None:
 
 
 def local_resources() -> Resources:
-    """What this machine lets this process use."""
-    return Resources(len(os.sched_getaffinity(0)), torch.cuda.device_count(), "this machine")
+    """What this machine lets this process use: its CPU affinity and, in a container, its CPU quota are kept to."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Resources(int(min(cpus, cpu_quota())), torch.cuda.device_count(), "this machine")
+
+
+def cpu_quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
+    """CPUs that the control group allows, rounded up; infinite where there is no limit or no control group."""
+    try:
+        quota, period = file.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return math.inf
+    return math.inf if quota == "max" else math.ceil(int(quota) / int(period))
 
 
 @dataclass(frozen=True)

@@ -65,15 +65,17 @@ def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
     job = validate(PretrainJob, source, checks=[lambda job: check(job.scale)])
     folder = RunFolder(job.folder)
     if options.dry_run:
-        prepared = prepare(job.data, job.tokenizer, job.run.storage, announce=say)
+        prepared = prepare(job.data, job.tokenizer, job.run.folder, announce=say)
         start_if_none(resources)
         show_dry_run(dry_run_on_ray(job, prepared.folder, resources))
     elif folder.status(job) is RunStatus.FINISHED:
-        say(f"{job.folder} is finished; name=... starts another run, train.max_steps=... goes on with this one")
+        say(
+            f"{job.folder} is finished; name=... starts another run, a larger train.max_steps goes on with this one "
+            "(on the learning rates of the longer schedule)"
+        )
         show_result(PretrainResult.from_json(folder.read_result()), job.folder)
     else:
-        prepared = prepare(job.data, job.tokenizer, job.run.storage, announce=say)
-        folder.open(job)
+        prepared = prepare(job.data, job.tokenizer, job.run.folder, announce=say)
         start_if_none(resources)
         show_result(train_on_ray(job, prepared.folder, resources), job.folder)
 

@@ -1,5 +1,6 @@
 """Pre-training under Ray Train: the same `runs.pretrain` in every worker of a data-parallel group."""
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,20 +33,29 @@ def train_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) 
             "prepared": prepared_folder.resolve(),
             "board": reader.board,
         }
-        answer = run_group(job, resources, _pretrain_worker, config)
+        notes = job.run.folder.resolve() / "_ray"
+        answer = run_group(job, resources, _pretrain_worker, config, notes)
     return PretrainResult.from_json(answer)
 
 
 def dry_run_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) -> DryRun:
     """Take two steps of `job` on the workers that it would train on."""
     config = {"job": job, "prepared": prepared_folder.resolve()}
-    return DryRun(**run_group(job, resources, _dry_run_worker, config))
+    with tempfile.TemporaryDirectory(prefix="reforge-dry-run-") as notes:
+        return DryRun(**run_group(job, resources, _dry_run_worker, config, Path(notes)))
 
 
 def run_group(
-    job: PretrainJob, resources: Resources, work: Callable[[dict[str, Any]], dict[str, Any]], config: dict[str, Any]
+    job: PretrainJob,
+    resources: Resources,
+    work: Callable[[dict[str, Any]], dict[str, Any]],
+    config: dict[str, Any],
+    notes: Path,
 ) -> dict[str, Any]:
-    """Run `work` on the job's workers; the first one's answer. A UserError in the workers is raised here."""
+    """Run `work` on the job's workers; the first one's answer. A UserError in the workers is raised here.
+
+    `notes` is where Ray keeps its own; our checkpoints, which it does not know, are in the run's folder.
+    """
     shape = worker_shape(job.scale, resources)
     trainer = TorchTrainer(
         _catching_user_errors,
@@ -57,8 +67,7 @@ def run_group(
             resources_per_worker={"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})},
         ),
         run_config=RunConfig(
-            # Ray keeps notes of its own there; our checkpoints, which it does not know, are in the run's folder.
-            storage_path=str(job.run.storage.resolve() / "_ray"),
+            storage_path=str(notes),
             name=job.name,
             failure_config=FailureConfig(max_failures=job.scale.max_failures),
         ),

@@ -9,6 +9,7 @@ written or read.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from reforge.loop.state import LoopState
 from reforge.spec import UserError
 
 FORMAT = 1
+NAME = re.compile(r"step-\d{8,}")
 
 
 class Checkpoints:
@@ -39,7 +41,7 @@ class Checkpoints:
             flaw = find_flaw(path)
             if flaw is None:
                 return path
-            self.announce(f"warning: checkpoint {path.name} is not complete ({flaw}); trying the one before it")
+            self.announce(f"warning: checkpoint {path.name} is not complete ({flaw}); it is passed over")
         return None
 
     def save(self, state: LoopState, keep: int) -> Path:
@@ -60,7 +62,7 @@ class Checkpoints:
         except (OSError, SafetensorError) as error:  # safetensors wraps the system's errors in its own
             shutil.rmtree(writing, ignore_errors=True)
             raise UserError(self._cannot_write(state.step, error)) from error
-        self._retain(keep, state.best.step if state.best else None)
+        self._retain(keep, state)
         return target
 
     def _cannot_write(self, step: int, error: Exception) -> str:
@@ -69,17 +71,27 @@ class Checkpoints:
         return f"cannot write the checkpoint of step {step} under {self.folder}: {error}; {rest}"
 
     def _all(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
+        if not self.folder.is_dir():
+            return []
+        return sorted(path for path in self.folder.iterdir() if NAME.fullmatch(path.name))
 
     def _remove_unfinished(self) -> None:
         # One process at a time writes here (it holds the run's lock): what another began will never be finished.
         for path in self.folder.glob(".writing-*"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _retain(self, keep: int, best_step: int | None) -> None:
-        for path in self._all()[:-keep]:
-            if int(path.name.removeprefix("step-")) != best_step:
-                shutil.rmtree(path, ignore_errors=True)
+    def _retain(self, keep: int, state: LoopState) -> None:
+        # What is beyond the state was damaged, or it would have been resumed: it must not count among the newest.
+        beyond = [path for path in self._all() if step_of(path) > state.step]
+        old = [path for path in self._all() if step_of(path) <= state.step][:-keep]
+        best_step = state.best.step if state.best else None
+        for path in beyond + [path for path in old if step_of(path) != best_step]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint's folder is named after."""
+    return int(path.name.removeprefix("step-"))
 
 
 def write_checkpoint(state: LoopState, folder: Path) -> None:

@@ -8,6 +8,7 @@ from reforge.loop.precision import Precision, autocast
 from reforge.loop.state import seed_everything
 from reforge.loop.world import World
 from reforge.objectives import Objective, Totals
+from reforge.spec import UserError
 
 # Training epochs count from 0: masks of this epoch are never trained on.
 VALIDATION_EPOCH = -1
@@ -48,4 +49,7 @@ def evaluate(
         with autocast(precision, world.device):
             totals += torch.stack(model(**inputs.tensors)).double()
     model.train()
-    return model.metrics(Totals(*world.sum(totals).tolist()), tokens_per_byte)
+    summed = Totals(*world.sum(totals).tolist())
+    if not summed.num_targets:
+        raise UserError("no validation block has a token to score: all of them are special tokens, such as [UNK]")
+    return model.metrics(summed, tokens_per_byte)

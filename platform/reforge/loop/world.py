@@ -56,3 +56,19 @@ class World:
             raise UserError(answer[1])
         result: T = answer[0]
         return result
+
+    def on_all(self, action: Callable[[], T]) -> T:
+        """Run `action` on every process and give each its own result; a UserError on any is raised on all."""
+        result: list[T] = []
+        error_here: str | None = None
+        try:
+            result.append(action())
+        except UserError as error:
+            error_here = str(error)
+        errors = [error_here] * self.size
+        if self.size > 1:
+            dist.all_gather_object(errors, error_here)
+        for error_anywhere in errors:
+            if error_anywhere is not None:
+                raise UserError(error_anywhere)
+        return result[0]

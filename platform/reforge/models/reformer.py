@@ -13,7 +13,7 @@ Shapes: B batch, T tokens, D d_model.
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -46,7 +46,7 @@ class ReformerOptions(BackboneOptions):
     ff_dropout: float = Field(0.0, ge=0, lt=1)
     lsh_dropout: float = Field(0.0, ge=0, lt=1)
     position: Literal["rotary", "axial", "absolute", "fixed"] = "rotary"
-    axial_position_shape: tuple[int, ...] | None = None
+    axial_position_shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     full_attn_thres: int = Field(0, ge=0)
     reverse_thres: int = Field(0, ge=0)
     init_std: float = Field(0.02, gt=0)
@@ -55,6 +55,8 @@ class ReformerOptions(BackboneOptions):
         """Heads must divide the width; the axial shape belongs to axial positions."""
         if self.d_model % self.num_heads:
             yield Problem(("num_heads",), f"must divide d_model ({self.d_model})", self.num_heads)
+        if self.position == "fixed" and self.d_model % 2:
+            yield Problem(("d_model",), "must be even: fixed positions are pairs of sine and cosine", self.d_model)
         if self.axial_position_shape is not None and self.position != "axial":
             rule = f"belongs to position: axial, but position is {self.position}"
             yield Problem(("axial_position_shape",), rule, list(self.axial_position_shape))

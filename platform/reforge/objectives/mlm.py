@@ -96,7 +96,8 @@ class MaskedLM(Objective):
     def metrics(self, totals: Totals, tokens_per_byte: float) -> dict[str, float]:
         """Loss in nats a masked token, perplexity, bits per byte (Gao et al. 2020, section 3.1), share of hits.
 
-        Bits per byte is the loss a token spread over the bytes a token covers: it compares across vocabularies.
+        Bits per byte is the loss a token spread over the bytes a token covers: it compares across vocabularies, as long
+        as they read the text alike (lower case or not) and few words are [UNK], which is never asked for.
         """
         loss = totals.loss_sum / totals.num_targets
         return {

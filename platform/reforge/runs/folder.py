@@ -9,12 +9,14 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from reforge.runs.job import PretrainJob
 from reforge.spec import UserError, load_source, render
@@ -77,21 +79,22 @@ class RunFolder:
         """The final figures; written last, so that its presence means the run is finished."""
         return self.path / "result.json"
 
-    def open(self, job: PretrainJob) -> RunStatus:
-        """Make the folder for `job`, or find what an earlier start of the same job left; writes the spec.
+    def claim(self, job: PretrainJob, wait_seconds: float = LOCK_WAIT_SECONDS) -> TextIO:
+        """Make the folder `job`'s own, or go on with what an earlier start of the same job left; writes the spec.
 
-        Raises UserError where the folder cannot be written or holds a run of another spec.
+        What comes back is the right to write, held until it is closed or the process ends. Raises UserError where the
+        folder cannot be written, holds a run of another spec, or another process holds it after `wait_seconds`.
         """
-        status = self.status(job)
-        try:
+        with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            if status is not RunStatus.FINISHED:
-                write_atomically(self.spec, render(job))
-        except OSError as error:
-            raise UserError(
-                f"run.storage: cannot write the run's folder {self.path}: {error.strerror or error}"
-            ) from error
-        return status
+            lock = self._lock(wait_seconds)
+            try:
+                if self.status(job) is not RunStatus.FINISHED:
+                    write_atomically(self.spec, render(job))
+            except BaseException:
+                lock.close()
+                raise
+        return lock
 
     def status(self, job: PretrainJob) -> RunStatus:
         """How far the run has come; changes nothing. Raises UserError where the folder holds a run of another spec."""
@@ -119,11 +122,7 @@ class RunFolder:
         result: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
         return result
 
-    def lock(self, wait_seconds: float = LOCK_WAIT_SECONDS) -> TextIO:
-        """The right to write this run, held until the file is closed or the process ends.
-
-        Raises UserError where another process still holds it after `wait_seconds`.
-        """
+    def _lock(self, wait_seconds: float) -> TextIO:
         file = (self.path / ".lock").open("a+", encoding="utf-8")
         deadline = time.monotonic() + wait_seconds
         while True:
@@ -141,6 +140,16 @@ class RunFolder:
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()
         return file
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Turn what the file system refuses (no room, no permission) into a UserError that names the folder."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:  # safetensors wraps the system's errors in its own
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"run.storage: cannot write the run's folder {folder}: {reason}") from error
 
 
 def write_atomically(path: Path, text: str) -> None:

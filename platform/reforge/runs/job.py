@@ -38,6 +38,11 @@ class RunOptions(Part):
 
     storage: Path = Path("runs")
 
+    @property
+    def folder(self) -> Path:
+        """`storage` with a leading ~ as the user's home."""
+        return self.storage.expanduser()
+
 
 class PretrainJob(Part):
     """A pre-training job, whole."""
@@ -67,7 +72,7 @@ class PretrainJob(Part):
     @property
     def folder(self) -> Path:
         """Where the run is kept."""
-        return self.run.storage / self.name
+        return self.run.folder / self.name
 
     def identity(self) -> dict[str, Any]:
         """The part of the spec that decides what is learnt: a run goes on only under the same identity.

@@ -31,7 +31,7 @@ from reforge.loop import (
 from reforge.models import count_parameters
 from reforge.objectives import FillMask
 from reforge.runs.build import build_data, build_state
-from reforge.runs.folder import RunFolder, write_atomically
+from reforge.runs.folder import RunFolder, storage_errors, write_atomically
 from reforge.runs.job import PretrainJob
 from reforge.spec import UserError, render
 from reforge.tracking import MetricsLog, TensorBoardSink
@@ -76,17 +76,19 @@ def pretrain(
     """
     started = time.monotonic()
     world = World.current(device)
-    prepared = open_prepared(prepared_folder)
+    prepared = world.on_all(lambda: open_prepared(prepared_folder))
     folder = RunFolder(run_folder)
     held: list[TextIO] = []  # kept open, and so locked, until this function ends
-    world.on_first(lambda: held.append(folder.lock()))
+    world.on_first(lambda: held.append(folder.claim(job)))
     state = build_state(job, prepared, device)
     data = build_data(prepared)
     checkpoints = Checkpoints(folder.checkpoints, lambda line: observe({"say": line}))
     newest = world.on_first(checkpoints.newest_complete)
     if newest is not None:
-        restore(state, newest)
-    tracker = Tracker(job, folder, prepared, state, observe) if world.is_first else None
+        world.on_all(lambda: restore(state, newest))
+    trackers: list[Tracker] = []
+    world.on_first(lambda: trackers.append(open_tracker(job, folder, prepared, state, observe)))
+    tracker = trackers[0] if trackers else None
     valid: dict[str, float] = {}
     try:
         for report in train(state, data, job.train, job.optimizer, world):
@@ -114,6 +116,14 @@ def save(checkpoints: Checkpoints, state: LoopState, job: PretrainJob, tracker: 
     if tracker:
         tracker.flush()  # a resume goes on after this step: what leads up to it must be on disk
     checkpoints.save(state, job.train.keep_checkpoints)
+
+
+def open_tracker(
+    job: PretrainJob, folder: RunFolder, prepared: Prepared, state: LoopState, observe: Observer
+) -> "Tracker":
+    """The run's tracker; raises UserError where its files cannot be written."""
+    with storage_errors(folder.path):
+        return Tracker(job, folder, prepared, state, observe)
 
 
 class Tracker:
@@ -223,11 +233,12 @@ def export(
         "vocab_size": prepared.tokenizer.get_vocab_size(),
         "block_tokens": job.data.block_tokens,
     }
-    writing = folder.weights.with_name(f".{folder.weights.name}.writing")
-    tensors = {name: tensor.cpu() for name, tensor in named_tensors(state.model).items()}
-    save_file(tensors, writing, metadata={"format": "pt"})
-    writing.replace(folder.weights)
-    write_atomically(folder.tokenizer, prepared.tokenizer.to_str(pretty=True))
-    write_atomically(folder.config, json.dumps(config, indent=1) + "\n")
-    write_atomically(folder.result, json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n")
+    with storage_errors(folder.path):
+        writing = folder.weights.with_name(f".{folder.weights.name}.writing")
+        tensors = {name: tensor.cpu() for name, tensor in named_tensors(state.model).items()}
+        save_file(tensors, writing, metadata={"format": "pt"})
+        writing.replace(folder.weights)
+        write_atomically(folder.tokenizer, prepared.tokenizer.to_str(pretty=True))
+        write_atomically(folder.config, json.dumps(config, indent=1) + "\n")
+        write_atomically(folder.result, json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n")
     return result
