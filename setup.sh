@@ -52,19 +52,26 @@ with_heartbeat() {
     ) &
     heartbeat=$!
     trap 'kill "$heartbeat" 2>/dev/null || true' EXIT
-    "$@" || fail "that did not work; the lines above say why. Mend it and run this again."
+    if ! "$@"; then
+        rm -f .venv/installing # pip ended in order: what it did install is sound, and the next run goes on from it
+        fail "that did not work; the lines above say why. Mend it and run this again."
+    fi
     { kill "$heartbeat" && wait "$heartbeat" || true; } 2>/dev/null # bash would announce that it was killed
     trap - EXIT
 }
 
 pip() { .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet "$@"; }
 
-# .venv/installing holds the process at work. Where that one is gone it was interrupted, and what it left is not trusted.
-# A .venv that this script did not make is installed into, never removed.
+# .venv/made-by-setup stands in what this script made; only that is ever removed. .venv/installing holds the process at
+# work: where that one is gone it was interrupted, and what it left is not trusted.
 make_room() {
-    if [ -f .venv/installing ]; then
+    if [ -e .venv ] && [ ! -f .venv/made-by-setup ]; then
+        fail "there is a .venv here that this script did not make. Move it away, or install into it by hand: \
+pip install \"$torch\" && pip install --editable '.[dev]'"
+    elif [ -f .venv/installing ]; then
         other=$(cat .venv/installing)
-        if kill -0 "$other" 2>/dev/null; then
+        # In a container the ids repeat: this process may have the number of the one that was interrupted.
+        if [ "$other" != $$ ] && kill -0 "$other" 2>/dev/null; then
             fail "process $other is installing into .venv. Wait for it; if it is something else, remove .venv/installing."
         fi
         say "The last set-up was interrupted: starting over."
@@ -78,14 +85,15 @@ make_room() {
 if [ -f .venv/complete ] && [ "$(cat .venv/complete)" = "$(fingerprint)" ]; then
     exit
 fi
+torch=$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 find_python
 make_room
 mkdir -p .venv
+: >.venv/made-by-setup
 rm -f .venv/complete
 echo $$ >.venv/installing
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 say "Setting up .venv with $(.venv/bin/python --version). The first time takes some minutes."
-torch=$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 say "Installing $torch"
 with_heartbeat pip install "$torch" # first and alone, so that no other package's range picks another build
 say "Installing reforge and the rest"
