@@ -85,8 +85,8 @@ pip install \"$torch\" && pip install --editable '.[dev]'"
 if [ -f .venv/complete ] && [ "$(cat .venv/complete)" = "$(fingerprint)" ]; then
     exit
 fi
-torch=$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 find_python
+torch=$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 make_room
 mkdir -p .venv
 : >.venv/made-by-setup

@@ -93,6 +93,7 @@ def test_set_up_without_a_suitable_python_says_so(tmp_path: Path, python: str | 
 
 def test_set_up_leaves_a_set_up_at_work_alone(tmp_path: Path) -> None:
     (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "made-by-setup").touch()
     (tmp_path / ".venv" / "installing").write_text(f"{os.getpid()}\n")
     (tmp_path / "setup.sh").write_text((ROOT / "setup.sh").read_text())
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -101,4 +102,4 @@ def test_set_up_leaves_a_set_up_at_work_alone(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"setup: process {os.getpid()} is installing into .venv.")
-    assert [path.name for path in (tmp_path / ".venv").iterdir()] == ["installing"]
+    assert {path.name for path in (tmp_path / ".venv").iterdir()} == {"installing", "made-by-setup"}
