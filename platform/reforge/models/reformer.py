@@ -53,18 +53,17 @@ class ReformerOptions(BackboneOptions):
 
     def problems(self) -> Iterator[Problem]:
         """Heads must divide the width; the axial shape belongs to axial positions."""
+        width = self.d_model // self.num_heads
         if self.d_model % self.num_heads:
             yield Problem(("num_heads",), f"must divide d_model ({self.d_model})", self.num_heads)
+        elif self.position == "rotary" and width % 2:
+            rule = f"rotary positions turn pairs of values: d_model / num_heads must be even, not {width}"
+            yield Problem(("num_heads",), rule, self.num_heads)
         if self.position == "fixed" and self.d_model % 2:
             yield Problem(("d_model",), "must be even: fixed positions are pairs of sine and cosine", self.d_model)
         if self.axial_position_shape is not None and self.position != "axial":
             rule = f"belongs to position: axial, but position is {self.position}"
             yield Problem(("axial_position_shape",), rule, list(self.axial_position_shape))
-        elif self.position == "rotary" and (self.d_model // self.num_heads) % 2:
-            rule = (
-                f"rotary positions turn pairs: d_model / num_heads must be even, not {self.d_model // self.num_heads}"
-            )
-            yield Problem(("num_heads",), rule, self.num_heads)
 
     def fit(self, block_tokens: int) -> Iterator[Problem]:
         """Blocks must split into pairs of buckets, fill the axial grid, and leave attention its positions."""
