@@ -82,10 +82,11 @@ class ReformerOptions(BackboneOptions):
     def activation_bytes(self, num_tokens: int, block_tokens: int, bytes_per_value: int) -> int:
         """Estimate in bytes: the working set of one layer, of all layers where they are not reversible."""
         exact = block_tokens <= self.full_attn_thres
-        visited = block_tokens if exact else self.num_hashes * 2 * self.bucket_size
-        # Attention keeps the scores, their softmax and its dropout; qk, v, and a round's sorted copies and outputs.
+        # LSH attention keeps the scores, their softmax and its dropout; the fused exact kernel keeps none of them.
+        scores = 0 if exact else 3 * self.num_heads * self.num_hashes * 2 * self.bucket_size
+        # Both keep qk, v, and a round's sorted (or normalised) copies and outputs.
         rounds = 1 if exact else self.num_hashes
-        attention = 3 * self.num_heads * visited + (2 + 5 * rounds) * self.d_model
+        attention = scores + (2 + 5 * rounds) * self.d_model
         feed_forward = 3 * self.ff_mult * self.d_model // self.ff_chunks
         num_layers = self.depth if block_tokens <= self.reverse_thres else 1
         per_token = num_layers * (attention / self.attn_chunks + feed_forward + 4 * self.d_model) + 4 * self.d_model
