@@ -10,16 +10,16 @@ from reforge.corpora.parentheses import repair_parentheses
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "kowiki"
 
-CARTER = """<doc id="5" url="https://ko.wikipedia.org/wiki?curid=5" title="지미 카터">
-지미 카터
+FARMER = """<doc id="5" url="https://example.org/wiki?curid=5" title="김 아무개">
+김 아무개
 
-제임스 얼 카터 주니어(, 1924년 10월 1일 ~ )는 민주당 출신 미국 39대 대통령이다.
+김 아무개(, 1901년 3월 2일 ~ )는 꾸며 낸 이야기에 나오는 농부이다.
 생애.
-조지아주에서 태어났다.&lt;br&gt;농부였다.&amp;nbsp;그리고 해군이었다.
+어느 마을에서 태어났다.&lt;br&gt;소를 길렀다.&amp;nbsp;그리고 노래를 불렀다.
 
 </doc>
-<doc id="6" url="https://ko.wikipedia.org/wiki?curid=6" title="카터">
-카터
+<doc id="6" url="https://example.org/wiki?curid=6" title="아무개">
+아무개
 
 </doc>
 """
@@ -32,14 +32,14 @@ def read(path: Path, text: str, **options: object) -> tuple[list[Document], Tall
 
 
 def test_wikiextractor_documents_come_clean_and_counted(tmp_path: Path) -> None:
-    documents, tally = read(tmp_path / "wiki_00", CARTER)
+    documents, tally = read(tmp_path / "wiki_00", FARMER)
     assert documents == [
         Document(
-            "wiki_00: 지미 카터",
-            "지미 카터\n"
-            "제임스 얼 카터 주니어(1924년 10월 1일 ~)는 민주당 출신 미국 39대 대통령이다.\n"
-            "조지아주에서 태어났다.\n"
-            "농부였다. 그리고 해군이었다.",
+            "wiki_00: 김 아무개",
+            "김 아무개\n"
+            "김 아무개(1901년 3월 2일 ~)는 꾸며 낸 이야기에 나오는 농부이다.\n"
+            "어느 마을에서 태어났다.\n"
+            "소를 길렀다. 그리고 노래를 불렀다.",
         )
     ]
     assert tally.dropped == {"title only": 1}
@@ -120,7 +120,7 @@ def test_markup_that_extractors_leave(tmp_path: Path) -> None:
         ("수학(數學, , 줄여서 math)은", "수학(數學, 줄여서 math)은"),
         ("제국(; ; )은", "제국은"),
         ("배우( ~ )는", "배우는"),
-        ("카터(, 1924년 10월 1일 ~ )는", "카터(1924년 10월 1일 ~)는"),
+        ("아무개(, 1924년 10월 1일 ~ )는", "아무개(1924년 10월 1일 ~)는"),
         ("삼각형( 또는 )는", "삼각형는"),
         ("재단( 줄여서 FSF)은", "재단(줄여서 FSF)은"),
         ("표기법(영어:)은", "표기법은"),
