@@ -189,6 +189,7 @@ def test_dry_run_reports_and_leaves_nothing(
     for words in ("parameters", "training tokens", "memory estimated", "memory measured", "tokens/s"):
         assert words in out
     assert not (storage / "dry").exists()
+    assert not (storage / "_ray" / "dry").exists()
 
 
 def test_relative_storage_means_the_drivers_folder(

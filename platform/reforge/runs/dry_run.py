@@ -15,7 +15,6 @@ from reforge.runs.build import build_data, build_state
 from reforge.runs.job import PretrainJob
 
 NUM_STEPS = 2
-GIB = 2**30
 
 
 @dataclass(frozen=True)
