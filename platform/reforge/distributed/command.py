@@ -102,13 +102,11 @@ def show_result(result: PretrainResult, folder: Path) -> None:
     metrics = result.metrics
     size = f"{result.tokens_seen:,} tokens, {result.num_parameters:,} parameters"
     print(f"\nfinished           step {result.step:,}, {size}")
-    print(f"validation loss    {metrics['loss']:.3f}")
-    print(f"masked accuracy    {metrics['masked_accuracy']:.3f}")
-    print(f"perplexity         {metrics['perplexity']:.1f}")
-    print(f"bits per byte      {metrics['bits_per_byte']:.3f}")
+    for name, value in metrics.items():
+        label = "validation loss" if name == "loss" else name.replace("_", " ")
+        print(f"{label:<18} {value:.{1 if name == 'perplexity' else 3}f}")
     for sample in result.samples:
-        guesses = "  ".join(f"{word} {prob:.0%}" for word, prob in sample.guesses)
-        print(f"\n  {sample.text}\n  was: {sample.answer}    guesses: {guesses}")
+        print(f"\n  {sample.text}\n  {sample.outcome}")
     print(f"\nrun                {folder}")
     print(f"TensorBoard        {tensorboard_command(folder)}")
 

@@ -36,7 +36,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Metrics of `model` on `shards`, the same on every rank; every rank must call it."""
     indices = evaluation_blocks(shards, max_blocks)
-    totals = torch.zeros(3, dtype=torch.float64, device=world.device)
+    names = list(model.terms)
+    totals = torch.zeros(2 * len(names) + len(model.count_names), dtype=torch.float64, device=world.device)
     model.eval()
     for start in range(0, len(indices), micro_batch_blocks):
         if (start // micro_batch_blocks) % world.size != world.rank:
@@ -47,9 +48,18 @@ def evaluate(
         batch = Batch(shards.blocks(samples), np.full(len(samples), VALIDATION_EPOCH), samples)
         inputs = model.collate(batch, seed).to(world.device)
         with autocast(precision, world.device):
-            totals += torch.stack(model(**inputs.tensors)).double()
+            scores = model(**inputs.tensors)
+        num_targets = torch.tensor([float(inputs.num_targets[name]) for name in names], device=world.device)
+        sums = [scores.losses[name] for name in names] + [scores.counts[name] for name in model.count_names]
+        totals += torch.cat([num_targets, torch.stack(sums).float()]).double()
     model.train()
-    summed = Totals(*world.sum(totals).tolist())
-    if not summed.num_targets:
+    numbers = world.sum(totals).tolist()
+    num_terms = len(names)
+    summed = Totals(
+        num_targets=dict(zip(names, numbers[:num_terms], strict=True)),
+        losses=dict(zip(names, numbers[num_terms : 2 * num_terms], strict=True)),
+        counts=dict(zip(model.count_names, numbers[2 * num_terms :], strict=True)),
+    )
+    if not any(summed.num_targets.values()):
         raise UserError("no validation block has a token to score: all of them are special tokens, such as [UNK]")
     return model.metrics(summed, tokens_per_byte)

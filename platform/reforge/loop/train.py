@@ -23,7 +23,7 @@ from reforge.loop.optimizer import OptimizerOptions
 from reforge.loop.precision import Precision, autocast
 from reforge.loop.state import Best, LoopState, seed_everything
 from reforge.loop.world import World
-from reforge.objectives import Inputs
+from reforge.objectives import Inputs, Objective
 from reforge.spec import Part, UserError
 
 BEST_METRIC = "loss"
@@ -69,12 +69,14 @@ class TrainData:
 class StepReport:
     """What one optimizer step did; the same on every rank but for `tokens_per_second`.
 
-    `loss` is in nats a target over the global batch. `valid` is set at the steps that evaluate.
+    `loss` is the weighted sum of `terms`, each in nats a target over the global batch. `valid` is set at the steps
+    that evaluate.
     """
 
     step: int
     epoch: float
     loss: float
+    terms: dict[str, float]
     lr: float
     grad_norm: float
     tokens_seen: int
@@ -103,7 +105,7 @@ def train(
         micro_inputs = [state.model.collate(part, state.seed) for part in split(batch, num_micro)]
         lr = optimizer_options.lr_at(state.step + 1, options.max_steps)
         seed_everything(state.seed, "train", state.step, world.rank)
-        loss, grad_norm = take_step(model, state, micro_inputs, lr, optimizer_options.max_grad_norm, options, world)
+        terms, grad_norm = take_step(model, state, micro_inputs, lr, optimizer_options.max_grad_norm, options, world)
         state.step += 1
         state.tokens_seen += global_blocks * block_tokens
         seconds = time.perf_counter() - started
@@ -113,7 +115,8 @@ def train(
         yield StepReport(
             step=state.step,
             epoch=state.step * global_blocks / len(data.train),
-            loss=loss,
+            loss=weighted(terms, state.model),
+            terms=terms,
             lr=lr,
             grad_norm=grad_norm,
             tokens_seen=state.tokens_seen,
@@ -145,24 +148,30 @@ def take_step(
     max_grad_norm: float,
     options: TrainOptions,
     world: World,
-) -> tuple[float, float]:
-    """One update from a rank's micro-batches: (loss, gradient norm) of the global batch.
+) -> tuple[dict[str, float], float]:
+    """One update from a rank's micro-batches: (mean of each term of the loss, gradient norm) of the global batch.
 
-    The loss is a mean over all targets of the global batch, not over micro-batches or ranks, so neither their number
+    A term is a mean over all its targets of the global batch, not over micro-batches or ranks, so neither their number
     nor their sizes change the gradient.
     """
-    num_targets = torch.tensor(float(sum(i.num_targets for i in micro_inputs)), device=world.device)
-    scale = world.size / world.sum(num_targets).clamp(min=1)  # DDP averages gradients over ranks: undo it
-    loss_sum = torch.zeros((), device=world.device)
+    names = list(state.model.terms)
+    counted = [[inputs.num_targets[name] for name in names] for inputs in micro_inputs]
+    num_targets_K = world.sum(torch.tensor(counted, dtype=torch.float32, device=world.device).sum(0)).clamp(min=1)
+    weights_K = torch.tensor([state.model.terms[name] for name in names], device=world.device)
+    scale_K = weights_K * world.size / num_targets_K  # DDP averages gradients over ranks: undo it
+    loss_sums_K = torch.zeros(len(names), device=world.device)
     for number, inputs in enumerate(micro_inputs, start=1):
         with gradients_kept_local(model, number < len(micro_inputs)):
             with autocast(options.precision, world.device):
                 scores = model(**inputs.to(world.device).tensors)
-            (scores.loss_sum * scale).backward()
-        loss_sum += scores.loss_sum.detach()
+            losses_K = torch.stack([scores.losses[name] for name in names])
+            (losses_K * scale_K).sum().backward()
+        loss_sums_K += losses_K.detach()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), max_grad_norm)
-    # The only wait for the device in a step: both figures at once.
-    loss, grad_norm = torch.stack([world.sum(loss_sum) * scale / world.size, norm]).tolist()
+    # The only wait for the device in a step: all figures at once.
+    *means, grad_norm = torch.cat([world.sum(loss_sums_K) / num_targets_K, norm[None]]).tolist()
+    terms = dict(zip(names, means, strict=True))
+    loss = weighted(terms, state.model)
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         state.optimizer.zero_grad(set_to_none=True)
         raise TrainingDiverged(
@@ -173,7 +182,12 @@ def take_step(
         group["lr"] = lr
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
-    return loss, grad_norm
+    return terms, grad_norm
+
+
+def weighted(terms: dict[str, float], model: Objective) -> float:
+    """The loss that training lowers, from the means of its terms."""
+    return sum(model.terms[name] * mean for name, mean in terms.items())
 
 
 def wrap(model: nn.Module, world: World) -> nn.Module:
@@ -194,7 +208,7 @@ def settle_buckets(model: nn.Module, state: LoopState, block_tokens: int, world:
     if isinstance(model, DistributedDataParallel):
         nothing = Batch(np.zeros((1, block_tokens), np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64))
         inputs = state.model.collate(nothing, state.seed).to(world.device)
-        model(**inputs.tensors).loss_sum.backward()
+        sum(model(**inputs.tensors).losses.values()).backward()
         state.optimizer.zero_grad(set_to_none=True)
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from reforge.models.backbone import Backbone, BackboneOptions, count_parameters
+from reforge.models.backbone import Backbone, BackboneOptions, Cache, Device, Frame, count_parameters
 from reforge.models.reformer import ReformerOptions
 from reforge.spec import one_of
 
@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 else:
     AnyBackbone = one_of(BACKBONES)
 
-__all__ = ["BACKBONES", "AnyBackbone", "Backbone", "BackboneOptions", "count_parameters"]
+__all__ = ["BACKBONES", "AnyBackbone", "Backbone", "BackboneOptions", "Cache", "Device", "Frame", "count_parameters"]

@@ -6,7 +6,7 @@ A new objective is one file here, one line in `OBJECTIVES` and one spec in jobs/
 from typing import TYPE_CHECKING
 
 from reforge.objectives.mlm import MaskedLMOptions
-from reforge.objectives.objective import FillMask, Inputs, Objective, ObjectiveOptions, Scores, Totals
+from reforge.objectives.objective import Inputs, Objective, ObjectiveOptions, Sample, Scores, Totals
 from reforge.spec import one_of
 
 OBJECTIVES: dict[str, type[ObjectiveOptions]] = {
@@ -18,4 +18,4 @@ if TYPE_CHECKING:
 else:
     AnyObjective = one_of(OBJECTIVES)
 
-__all__ = ["OBJECTIVES", "AnyObjective", "FillMask", "Inputs", "Objective", "ObjectiveOptions", "Scores", "Totals"]
+__all__ = ["OBJECTIVES", "AnyObjective", "Inputs", "Objective", "ObjectiveOptions", "Sample", "Scores", "Totals"]

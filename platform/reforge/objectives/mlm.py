@@ -3,69 +3,55 @@
 Shapes: B batch, T tokens, N masked positions, D d_model, V vocabulary.
 """
 
-import math
-from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from pydantic import Field
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from reforge.batches import Batch
-from reforge.models import Backbone
-from reforge.objectives.masking import IGNORED, MASK_ID, NUM_SPECIAL, mask_tokens
-from reforge.objectives.objective import FillMask, Inputs, Objective, ObjectiveOptions, Scores, Totals
-from reforge.spec import Problem
-from reforge.tokenizers import SPECIAL_TOKENS
-
-PAD_ID = SPECIAL_TOKENS.index("[PAD]")
-NUM_GUESSES = 5
-SHOWN_TOKENS_EACH_SIDE = 14
+from reforge.models import Backbone, BackboneOptions
+from reforge.objectives.fill_mask import fill_masks
+from reforge.objectives.masking import IGNORED, PAD_ID, MaskingOptions
+from reforge.objectives.objective import Inputs, Objective, Sample, Scores, Totals, text_metrics
+from reforge.objectives.output import OutputLayer
+from reforge.tokenizers import Vocabulary
 
 
-class MaskedLMOptions(ObjectiveOptions):
-    """`mask_prob` of the ordinary tokens are hidden: 80 % as [MASK], 10 % as a random token, 10 % unchanged."""
+class MaskedLMOptions(MaskingOptions):
+    """Masked language modelling; `tie_embeddings`: the output layer uses the token embeddings."""
 
     kind: Literal["mlm"] = "mlm"
-    mask_prob: float = Field(0.15, gt=0, lt=1)
-    mask_token_prob: float = Field(0.8, ge=0, le=1)
-    random_token_prob: float = Field(0.1, ge=0, le=1)
-
-    def problems(self) -> Iterator[Problem]:
-        """The two shares are shares of one whole."""
-        if self.mask_token_prob + self.random_token_prob > 1:
-            rule = f"must be at most 1 - mask_token_prob ({1 - self.mask_token_prob:g})"
-            yield Problem(("random_token_prob",), rule, self.random_token_prob)
+    tie_embeddings: bool = False
 
     @property
     def target_share(self) -> float:
         """Logits are computed at the masked positions only."""
         return self.mask_prob
 
-    def build(self, backbone: Backbone, vocab_size: int) -> "MaskedLM":
-        """The masked language model around `backbone`."""
-        return MaskedLM(self, backbone, vocab_size)
+    def build(self, model: BackboneOptions, vocabulary: Vocabulary, block_tokens: int) -> "MaskedLM":
+        """The masked language model."""
+        return MaskedLM(self, model.build(self.frame(vocabulary.size, block_tokens)), vocabulary)
 
 
 class MaskedLM(Objective):
     """A backbone with an output layer that is applied at the masked positions only."""
 
+    terms: ClassVar = {"mlm": 1.0}
+    count_names = ("num_correct",)
     metric_names = ("loss", "perplexity", "bits_per_byte", "masked_accuracy")
 
-    def __init__(self, options: MaskedLMOptions, backbone: Backbone, vocab_size: int) -> None:
+    def __init__(self, options: MaskedLMOptions, backbone: Backbone, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.options = options
+        self.vocabulary = vocabulary
         self.backbone = backbone
-        self.vocab_size = vocab_size
-        self.to_logits = nn.Linear(backbone.d_model, vocab_size)
+        self.output = OutputLayer(backbone, options.tie_embeddings)
 
     def collate(self, batch: Batch, seed: int) -> Inputs:
         """Masked ids [B, T], the places [N] (in the flattened batch) and ids [N] of the targets, the padding mask."""
-        o = self.options
-        masked = mask_tokens(batch, seed, self.vocab_size, o.mask_prob, o.mask_token_prob, o.random_token_prob)
+        masked = self.options.mask(batch, seed, self.vocabulary)
         places_N = np.flatnonzero(masked.targets_BT != IGNORED)
         tensors = {
             "ids_BT": torch.from_numpy(masked.ids_BT),
@@ -75,23 +61,20 @@ class MaskedLM(Objective):
         real_BT = batch.ids != PAD_ID
         if not real_BT.all():
             tensors["mask_BT"] = torch.from_numpy(real_BT)
-        return Inputs(tensors, len(places_N))
+        return Inputs(tensors, {"mlm": len(places_N)})
 
     def forward(self, ids_BT: Tensor, places_N: Tensor, targets_N: Tensor, mask_BT: Tensor | None = None) -> Scores:
         """Summed cross-entropy (nats) and number of right guesses over the N masked positions."""
-        hidden_BTD = self.backbone(ids_BT, mask_BT)
-        logits_NV = self.to_logits(hidden_BTD.flatten(0, 1)[places_N]).float()
-        return Scores(
-            loss_sum=F.cross_entropy(logits_NV, targets_N, reduction="sum"),
-            num_targets=torch.tensor(float(len(targets_N)), device=logits_NV.device),
-            num_correct=(logits_NV.argmax(-1) == targets_N).float().sum(),
-        )
+        hidden_ND = self.backbone(ids_BT, mask_BT).flatten(0, 1)[places_N]
+        loss = self.output.loss_sum(hidden_ND, targets_N)
+        counts = {} if self.training else {"num_correct": self.output.num_correct(hidden_ND, targets_N)}
+        return Scores({"mlm": loss}, counts)
 
     @torch.no_grad()
     def logits(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
         """Logits [B, T, V] at every position, for a user who has text to look at."""
-        logits_BTV: Tensor = self.to_logits(self.backbone(ids_BT, mask_BT))
-        return logits_BTV.float()
+        logits_BTV: Tensor = self.output(self.backbone(ids_BT, mask_BT))
+        return logits_BTV
 
     def metrics(self, totals: Totals, tokens_per_byte: float) -> dict[str, float]:
         """Loss in nats a masked token, perplexity, bits per byte (Gao et al. 2020, section 3.1), share of hits.
@@ -99,62 +82,13 @@ class MaskedLM(Objective):
         Bits per byte is the loss a token spread over the bytes a token covers: it compares across vocabularies, as long
         as they read the text alike (lower case or not) and few words are [UNK], which is never asked for.
         """
-        loss = totals.loss_sum / totals.num_targets
+        loss = totals.mean("mlm")
         return {
             "loss": loss,
-            "perplexity": math.exp(min(loss, 700.0)),
-            "bits_per_byte": loss / math.log(2) * tokens_per_byte,
-            "masked_accuracy": totals.num_correct / totals.num_targets,
+            **text_metrics(loss, tokens_per_byte),
+            "masked_accuracy": totals.counts["num_correct"] / max(totals.num_targets["mlm"], 1.0),
         }
 
-    @torch.no_grad()
-    def samples(self, tokenizer: Tokenizer, blocks_NT: np.ndarray) -> list[FillMask]:
+    def samples(self, tokenizer: Tokenizer, blocks_NT: np.ndarray) -> list[Sample]:
         """For each block: its most central one-token word hidden, the rest of the block left as context."""
-        found = []
-        device = self.to_logits.weight.device
-        for ids_T in blocks_NT:
-            place = _central_word(tokenizer, ids_T)
-            if place is None:
-                continue
-            hidden_T = ids_T.copy()
-            hidden_T[place] = MASK_ID
-            ids_BT = torch.from_numpy(hidden_T)[None].to(device)
-            probs_V = self.logits(ids_BT, ids_BT != PAD_ID)[0, place].softmax(-1)
-            probs_V[:NUM_SPECIAL] = 0
-            top = probs_V.topk(min(NUM_GUESSES, self.vocab_size))
-            guesses = tuple(
-                (_word(tokenizer, i), p) for i, p in zip(top.indices.tolist(), top.values.tolist(), strict=True)
-            )
-            found.append(FillMask(_show(tokenizer, ids_T, place), _word(tokenizer, int(ids_T[place])), guesses))
-        return found
-
-
-def _word(tokenizer: Tokenizer, token_id: int) -> str:
-    return tokenizer.id_to_token(token_id) or ""
-
-
-def _central_word(tokenizer: Tokenizer, ids_T: np.ndarray) -> int | None:
-    """The place nearest the middle that is a whole word of at least three letters (two where letters are syllables)."""
-    words = [_word(tokenizer, int(i)) for i in ids_T]
-    middle = int((ids_T != PAD_ID).sum()) // 2
-
-    def fits(place: int) -> bool:
-        word, after = words[place], words[place + 1]
-        long_enough = len(word) >= (3 if word.isascii() else 2)
-        return ids_T[place] >= NUM_SPECIAL and word.isalpha() and long_enough and not after.startswith("##")
-
-    places = [place for place in range(1, len(words) - 1) if fits(place)]
-    return min(places, key=lambda place: abs(place - middle), default=None)
-
-
-def _show(tokenizer: Tokenizer, ids_T: np.ndarray, place: int) -> str:
-    before = ids_T[max(0, place - SHOWN_TOKENS_EACH_SIDE) : place].tolist()
-    after = ids_T[place + 1 : place + 1 + SHOWN_TOKENS_EACH_SIDE].tolist()
-    # Only the sentence around the mask belongs to its document: what stands beyond a separator is another one.
-    separator = SPECIAL_TOKENS.index("[SEP]")
-    if separator in before:
-        before = before[len(before) - before[::-1].index(separator) :]
-    if separator in after:
-        after = after[: after.index(separator)]
-    text = f"{tokenizer.decode(before)} [MASK] {tokenizer.decode(after)}"
-    return " ".join(text.split())
+        return fill_masks(tokenizer, blocks_NT, self.logits)

@@ -2,13 +2,16 @@
 
     Batch --collate (host, deterministic)--> Inputs --forward (device)--> Scores --metrics--> named floats
 
-The loop knows nothing else of an objective, so one loop serves all of them.
-Shapes: B batch, T tokens, N targets.
+The loss is a weighted sum of terms (MLM has one, MLM with next-sentence prediction two), each a mean over its own
+targets. Scores hold sums, so that micro-batches and ranks add up exactly. The loop knows nothing else of an objective,
+so one loop serves all of them. Shapes: B batch, T tokens, N targets.
 """
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,15 +19,16 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from reforge.batches import Batch
-from reforge.models import Backbone
-from reforge.spec import Part
+from reforge.models import Backbone, BackboneOptions, Frame
+from reforge.spec import Part, Problem
+from reforge.tokenizers import Vocabulary
 
 
 class Inputs(NamedTuple):
-    """What one micro-step needs: tensors by name, and over how many targets its loss is summed."""
+    """What one micro-step needs: tensors by name, and over how many targets each term of its loss is summed."""
 
     tensors: dict[str, Tensor]
-    num_targets: int
+    num_targets: dict[str, int]
 
     def to(self, device: torch.device) -> "Inputs":
         """The same inputs on `device`."""
@@ -35,34 +39,47 @@ class Inputs(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Sums over targets, so that micro-batches and ranks add up exactly; all are scalars, float32."""
+    """Sums over targets; all are float32 scalars.
 
-    loss_sum: Tensor
-    num_targets: Tensor
-    num_correct: Tensor
+    losses: by term, in nats, differentiable
+    counts: what else `metrics` needs, by name; empty while training, so that no time is spent on it
+    """
+
+    losses: dict[str, Tensor]
+    counts: dict[str, Tensor]
 
 
 class Totals(NamedTuple):
-    """Scores added up over a whole set and all ranks."""
+    """Scores and numbers of targets added up over a whole set and all ranks."""
 
-    loss_sum: float
-    num_targets: float
-    num_correct: float
+    losses: Mapping[str, float]
+    num_targets: Mapping[str, float]
+    counts: Mapping[str, float]
+
+    def mean(self, term: str) -> float:
+        """Loss of a term in nats a target."""
+        return self.losses[term] / max(self.num_targets[term], 1.0)
 
 
 @dataclass(frozen=True)
-class FillMask:
-    """One masked sentence, the word that was there, and the model's guesses with their probabilities, best first."""
+class Sample:
+    """Something the model did with validation text, to be read by people: what it was given and what it made of it."""
 
     text: str
-    answer: str
-    guesses: tuple[tuple[str, float], ...]
+    outcome: str
 
 
 class Objective(nn.Module, ABC):
-    """A trainable module: `forward(**inputs.tensors)` gives `Scores`."""
+    """A trainable module: `forward(**inputs.tensors)` gives `Scores`.
+
+    terms: weight of each term's mean in the loss
+    count_names: the names of `Scores.counts` in evaluation
+    metric_names: the figures that `metrics` gives, "loss" (the weighted sum) among them
+    """
 
     backbone: Backbone
+    terms: Mapping[str, float]
+    count_names: tuple[str, ...] = ()
     metric_names: tuple[str, ...]
 
     @abstractmethod
@@ -74,14 +91,26 @@ class Objective(nn.Module, ABC):
         """Named figures of a set from its summed scores; `tokens_per_byte` is that of the set's text."""
 
     @abstractmethod
-    def samples(self, tokenizer: Tokenizer, blocks_NT: np.ndarray) -> list[FillMask]:
+    def samples(self, tokenizer: Tokenizer, blocks_NT: np.ndarray) -> list[Sample]:
         """One readable sample of what the model does for each of the blocks that has a fit place."""
+
+    def weighted(self, totals: Totals) -> float:
+        """The loss: the terms' means by their weights."""
+        return sum(weight * totals.mean(term) for term, weight in self.terms.items())
 
 
 class ObjectiveOptions(Part, ABC):
-    """The `objective:` section of a job spec."""
+    """The `objective:` section of a job spec.
+
+    causal: whether tokens must not see what is after them
+    num_segments: how many kinds of segment the inputs tell apart, 0 for none
+    needs_partners: whether every sample comes with one of another document (`Batch.partners`)
+    """
 
     kind: str
+    causal: ClassVar[bool] = False
+    num_segments: ClassVar[int] = 0
+    needs_partners: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -89,5 +118,22 @@ class ObjectiveOptions(Part, ABC):
         """Share of a block's tokens whose logits are computed at once; for the memory estimate."""
 
     @abstractmethod
-    def build(self, backbone: Backbone, vocab_size: int) -> Objective:
-        """The objective's module around `backbone`, its own parameters freshly initialised."""
+    def build(self, model: BackboneOptions, vocabulary: Vocabulary, block_tokens: int) -> Objective:
+        """The objective's module around a fresh backbone, its own parameters freshly initialised."""
+
+    def fit(self, model: BackboneOptions, block_tokens: int) -> Iterator[Problem]:
+        """Why this objective cannot be trained with `model` on such blocks; paths are those of a job spec."""
+        yield from model.fit(self.frame(2**24, block_tokens))
+
+    def frame(self, vocab_size: int, block_tokens: int) -> Frame:
+        """What the objective's backbone is built for."""
+        return Frame(vocab_size, block_tokens, self.causal, self.num_segments)
+
+
+def text_metrics(loss: float, tokens_per_byte: float) -> dict[str, float]:
+    """Perplexity and bits per byte (Gao et al. 2020, section 3.1) of a loss in nats a token.
+
+    Bits per byte is the loss a token spread over the bytes a token covers: it compares across vocabularies, as long as
+    they read the text alike (lower case or not) and few words are [UNK], which is never asked for.
+    """
+    return {"perplexity": math.exp(min(loss, 700.0)), "bits_per_byte": loss / math.log(2) * tokens_per_byte}

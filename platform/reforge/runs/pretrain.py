@@ -29,7 +29,7 @@ from reforge.loop import (
     validate,
 )
 from reforge.models import count_parameters
-from reforge.objectives import FillMask
+from reforge.objectives import Sample
 from reforge.runs.build import build_data, build_state
 from reforge.runs.folder import RunFolder, storage_errors, write_atomically
 from reforge.runs.job import PretrainJob
@@ -48,17 +48,13 @@ class PretrainResult:
     tokens_seen: int
     num_parameters: int
     metrics: dict[str, float]
-    samples: list[FillMask]
+    samples: list[Sample]
     seconds: float
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "PretrainResult":
         """What `asdict` and JSON made of a result."""
-        samples = [
-            FillMask(s["text"], s["answer"], tuple((word, prob) for word, prob in s["guesses"]))
-            for s in values["samples"]
-        ]
-        return cls(**{**values, "samples": samples})
+        return cls(**{**values, "samples": [Sample(**sample) for sample in values["samples"]]})
 
 
 def pretrain(
@@ -162,6 +158,7 @@ class Tracker:
         if due:
             values = {
                 "train/loss": report.loss,
+                **({f"train/{name}": mean for name, mean in report.terms.items()} if len(report.terms) > 1 else {}),
                 "train/lr": report.lr,
                 "train/grad_norm": report.grad_norm,
                 "train/tokens_per_second": report.tokens_per_second,
@@ -193,7 +190,7 @@ class Tracker:
                 close()
 
 
-def draw_samples(state: LoopState, prepared: Prepared) -> list[FillMask]:
+def draw_samples(state: LoopState, prepared: Prepared) -> list[Sample]:
     """A few readable samples from validation blocks spread over the set, the same ones every time."""
     num_blocks = len(prepared.valid)
     wanted = min(NUM_SAMPLES, num_blocks)
@@ -205,13 +202,9 @@ def draw_samples(state: LoopState, prepared: Prepared) -> list[FillMask]:
     return samples
 
 
-def as_markdown(samples: list[FillMask]) -> str:
+def as_markdown(samples: list[Sample]) -> str:
     """Samples as TensorBoard's text panel shows them."""
-    rows = []
-    for sample in samples:
-        guesses = ", ".join(f"{word} ({prob:.0%})" for word, prob in sample.guesses)
-        rows.append(f"{sample.text}\n\n**{sample.answer}** — {guesses}")
-    return "\n\n---\n\n".join(rows)
+    return "\n\n---\n\n".join(f"{sample.text}\n\n**{sample.outcome}**" for sample in samples)
 
 
 def export(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reforge.spec import one_of
 from reforge.tokenizers.tokenizer import SPECIAL_TOKENS, TokenizerOptions
+from reforge.tokenizers.vocabulary import Vocabulary
 from reforge.tokenizers.wordpiece import WordPiece
 
 TOKENIZERS: dict[str, type[TokenizerOptions]] = {"wordpiece": WordPiece}
@@ -16,4 +17,4 @@ if TYPE_CHECKING:
 else:
     AnyTokenizer = one_of(TOKENIZERS)
 
-__all__ = ["SPECIAL_TOKENS", "TOKENIZERS", "AnyTokenizer", "TokenizerOptions"]
+__all__ = ["SPECIAL_TOKENS", "TOKENIZERS", "AnyTokenizer", "TokenizerOptions", "Vocabulary"]
