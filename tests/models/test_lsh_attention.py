@@ -1,5 +1,6 @@
 """LSH attention against reformer-pytorch's own: outputs, gradients, buckets; and what padding must not change."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,8 @@ def expected(
         short = num_buckets * BUCKET
         attention = library(**options)
         offsets = torch.arange(ROUNDS)[:, None] * num_buckets
-        attention.hash_vectors = lambda *_, given=(rows[b][..., :short] + offsets).flatten(1), **__: given
+        given = (rows[b][..., :short] + offsets).flatten(1)
+        attention.hash_vectors = functools.partial(lambda given, *_, **__: given, given)
         mask = (torch.arange(short) < length).expand(H, short)
         qk_NTD, v_NTD = (merge_heads(x[b : b + 1, :short].double()) for x in (qk, v))
         out, _, _ = attention(qk_NTD, v_NTD, input_mask=mask, pos_emb=None if rotary is None else rotary[:, :short])

@@ -10,8 +10,7 @@ depend on what it is padded to, and any length up to `block_tokens` goes in.
 Shapes: B batch, T tokens, H heads, D width of a head, N batch x heads, R rounds, F positions of all padded rows.
 """
 
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +27,8 @@ from reforge.models.lsh_hashing import (
 )
 from reforge.models.lsh_layout import Layout
 from reforge.models.lsh_reference import attend
+
+__all__ = ["Hashes", "LSHAttention"]
 
 Backend = Literal["auto", "operators"]
 
@@ -102,15 +103,25 @@ class LSHAttention(nn.Module):
         if dropout or not self.attend_across_buckets or not self.allow_duplicate_attention:
             buckets = None if self.attend_across_buckets else hashes.buckets
             return attend(qk_BTHD, v_BTHD, layout, buckets, not self.allow_duplicate_attention, dropout)
-        out: Tensor = SlicedAttention.apply(qk_BTHD, v_BTHD, layout, lsh_operators)
+        out: Tensor = SlicedAttention.apply(qk_BTHD, v_BTHD, layout, lsh_operators)  # type: ignore[no-untyped-call]
         return out
+
+
+class Path(Protocol):
+    """A module that computes attention and its gradients; `lsh_operators` says what each function gives."""
+
+    def forward(self, qk_BTHD: Tensor, v_BTHD: Tensor, layout: Layout) -> tuple[Tensor, Tensor]: ...
+
+    def backward(
+        self, grad_BTHD: Tensor, qk_BTHD: Tensor, v_BTHD: Tensor, out_BTHD: Tensor, lse_F: Tensor, layout: Layout
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 class SlicedAttention(torch.autograd.Function):
     """Attention that keeps its inputs, its output and one log-sum-exp a token, and computes the scores twice."""
 
     @staticmethod
-    def forward(ctx: Any, qk_BTHD: Tensor, v_BTHD: Tensor, layout: Layout, path: ModuleType) -> Tensor:
+    def forward(ctx: Any, qk_BTHD: Tensor, v_BTHD: Tensor, layout: Layout, path: Path) -> Tensor:
         out_BTHD, lse_F = path.forward(qk_BTHD, v_BTHD, layout)
         ctx.save_for_backward(qk_BTHD, v_BTHD, out_BTHD, lse_F)
         ctx.layout, ctx.path = layout, path

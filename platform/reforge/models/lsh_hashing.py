@@ -61,7 +61,7 @@ def hash_tokens(x_BTHD: Tensor, rotations: Tensor, num_buckets_B: Tensor | None 
         unused_C = None if num_buckets_B is None else torch.arange(C, device=x_BTHD.device) >= num_buckets_B[b] // 2
         for start in range(0, T, step):
             part_HTD = x_BTHD[b, start : start + step].transpose(0, 1)
-            rotated_HTRC = torch.matmul(part_HTD, rotations_BHDK[b]).unflatten(-1, (R, C))
+            rotated_HTRC = torch.matmul(part_HTD, rotations_BHDK[b]).view(H, -1, R, C)
             buckets_HTR = nearest(rotated_HTRC, unused_C)
             buckets_BHRT[b, :, :, start : start + step] = buckets_HTR.transpose(1, 2)
     return buckets_BHRT.flatten(0, 1)

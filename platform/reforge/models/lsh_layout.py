@@ -71,7 +71,7 @@ class Layout:
     def _places(self, round_index: int) -> Tensor:
         order_NS = self.order_NRS[:, round_index].long()
         base_N1 = torch.arange(len(order_NS), device=order_NS.device)[:, None] * self.num_slots
-        return (order_NS + base_N1).unflatten(1, (-1, self.bucket_size))
+        return (order_NS + base_N1).view(len(order_NS), -1, self.bucket_size)
 
     def rotate(self, x_BTHD: Tensor, inverse: bool = False) -> Tensor:
         """Rotary positions applied to pairs of neighbouring values, or taken back."""

@@ -4,7 +4,8 @@ All rounds together are one softmax over the multiset of visited keys. So each s
 running output by its log-sum-exp, and the backward pass computes each slice's scores again and weighs them with the
 *global* log-sum-exp (the identity of ring attention, Liu et al. 2023, https://arxiv.org/abs/2310.01889):
 
-    out = sum_r exp(lse_r - lse) out_r        weight_ij = exp(score_ij - lse_i)        d score = weight (d weight - delta)
+    out = sum_r exp(lse_r - lse) out_r
+    weight_ij = exp(score_ij - lse_i)        d score_ij = weight_ij (d out_i . v_j - d out_i . out_i)
 
 Shapes: those of `lsh_layout.py`; K chunks of a slice, P places of a chunk.
 """
@@ -70,12 +71,13 @@ def _prepare(qk_BTHD: Tensor, v_BTHD: Tensor, layout: Layout) -> tuple[Tensor, T
 
 def _normalize_backward(grad_k: Tensor, q_FD: Tensor, k_FD: Tensor) -> Tensor:
     along = (grad_k * k_FD).sum(dim=-1, keepdim=True)
-    return (grad_k - along * k_FD) / q_FD.to(grad_k.dtype).norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    norm = torch.linalg.vector_norm(q_FD, dim=-1, keepdim=True, dtype=grad_k.dtype)
+    return (grad_k - along * k_FD) / norm.clamp_min(1e-12)
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:
     """`x[index]`; for rows of a matrix this is five times as fast on a CPU."""
-    return x.index_select(0, index.flatten()).unflatten(0, index.shape)
+    return x.index_select(0, index.flatten()).view(*index.shape, *x.shape[1:])
 
 
 def _merge(out_FD: Tensor, lse_F: Tensor, at: Tensor, out: Tensor, lse: Tensor) -> None:
@@ -98,7 +100,7 @@ def _slices(layout: Layout, like_BTHD: Tensor) -> Iterator[tuple[Tensor, Tensor,
     values = SLICE_VALUES_GPU if like_BTHD.is_cuda else SLICE_VALUES
     num_chunks = max(1, values // (2 * layout.bucket_size**2))
     for r in range(layout.order_NRS.shape[1]):
-        for own, seen in zip(*(x.split(num_chunks) for x in layout.chunks(r)), strict=True):
+        for own, seen in zip(*(torch.split(x, num_chunks) for x in layout.chunks(r)), strict=True):
             bias = (_take(position_F, own)[..., None] - _take(position_F, seen)[:, None]).add_(OWN)
             bias = bias.clamp_(2 * OWN, 0) if layout.causal else bias.sub_(OWN).abs_().add_(OWN).clamp_(max=0)
             if padding_F is not None:

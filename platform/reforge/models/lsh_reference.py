@@ -75,7 +75,7 @@ class Visits:
 
     def sort(self, x_NX: Tensor) -> Tensor:
         """The sorted sequence of all rounds cut into chunks."""
-        return x_NX.unflatten(1, (-1, self.layout.bucket_size))
+        return x_NX.reshape(len(x_NX), -1, self.layout.bucket_size, *x_NX.shape[2:])
 
     def look_back(self, x_NCP: Tensor) -> Tensor:
         """Each chunk's values and those of the chunk that it looks back at, [N, C, 2 P, ...]."""
@@ -114,15 +114,16 @@ class Visits:
         num_chunks = self.back_NC.shape[1]
         chunk_NX = self.inverse_NX // self.layout.bucket_size
         after_NC = torch.arange(1, num_chunks + 1, device=chunk_NX.device).repeat(len(chunk_NX), 1)
-        first_NR = after_NC.unflatten(1, (R, -1))[:, :, 0] - 1
-        after_NC.scatter_(1, self.back_NC.unflatten(1, (R, -1))[:, :, 0], first_NR)
+        every = num_chunks // R
+        first_NR = after_NC[:, ::every] - 1
+        after_NC.scatter_(1, self.back_NC[:, ::every], first_NR)
         after_NX = after_NC.take_along_dim(chunk_NX, dim=1)
         if self.buckets_NRS is not None:
             bucket_NX = self.buckets_NRS.flatten(1).long() * num_chunks
             chunk_NX, after_NX = chunk_NX + bucket_NX, after_NX + bucket_NX
         order_NX = self.layout.order_NRS.flatten(1).long()
         count = torch.zeros((), dtype=torch.long, device=chunk_NX.device)
-        for at_NS, next_NS in zip(chunk_NX.split(S, dim=1), after_NX.split(S, dim=1), strict=True):
+        for at_NS, next_NS in zip(torch.split(chunk_NX, S, dim=1), torch.split(after_NX, S, dim=1), strict=True):
             at, after = (self.sort(x.take_along_dim(order_NX, dim=1)) for x in (at_NS, next_NS))
             query = at[..., None]
             count = count + (query == self.look_back(at)[:, :, None]) + (query == self.look_back(after)[:, :, None])
