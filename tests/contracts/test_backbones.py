@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from reforge.models import BACKBONES, Backbone, count_parameters
+from reforge.models import BACKBONES, Backbone, Frame, count_parameters
 
 VOCAB, BLOCK = 40, 64
+FRAME = Frame(VOCAB, BLOCK)
 # What makes each backbone small; what is not named here keeps its default.
 SMALL = {"reformer": {"d_model": 16, "depth": 2, "num_heads": 2, "bucket_size": 8, "num_hashes": 2}}
 
@@ -13,7 +14,7 @@ SMALL = {"reformer": {"d_model": 16, "depth": 2, "num_heads": 2, "bucket_size": 
 @pytest.fixture(params=BACKBONES)
 def backbone(request: pytest.FixtureRequest) -> Backbone:
     torch.manual_seed(0)
-    return BACKBONES[request.param](**SMALL[request.param]).build(VOCAB, BLOCK)
+    return BACKBONES[request.param](**SMALL[request.param]).build(FRAME)
 
 
 def ids(num_tokens: int = BLOCK, seed: int = 0) -> torch.Tensor:
@@ -42,7 +43,7 @@ def test_every_parameter_gets_a_gradient(backbone: Backbone) -> None:
 def test_weights_are_a_function_of_the_random_state(backbone: Backbone, request: pytest.FixtureRequest) -> None:
     kind = request.node.callspec.params["backbone"]
     torch.manual_seed(0)
-    again = BACKBONES[kind](**SMALL[kind]).build(VOCAB, BLOCK)
+    again = BACKBONES[kind](**SMALL[kind]).build(FRAME)
     for (name, p), (_, q) in zip(backbone.named_parameters(), again.named_parameters(), strict=True):
         assert torch.equal(p, q), name
 
@@ -61,5 +62,5 @@ def test_the_order_of_words_is_seen(backbone: Backbone) -> None:
 def test_estimates_grow_with_the_batch(backbone: Backbone, request: pytest.FixtureRequest) -> None:
     kind = request.node.callspec.params["backbone"]
     options = BACKBONES[kind](**SMALL[kind])
-    one, two = (options.activation_bytes(num_tokens, BLOCK, 4) for num_tokens in (BLOCK, 2 * BLOCK))
+    one, two = (options.activation_bytes(num_tokens, FRAME, 4) for num_tokens in (BLOCK, 2 * BLOCK))
     assert 0 < one < two

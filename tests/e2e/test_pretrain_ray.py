@@ -27,7 +27,7 @@ FOUR_CPUS = Resources(4, 0, "the test's Ray")
 # Long enough to be killed in the middle.
 LONG = ("train.max_steps=160", "train.checkpoint_every_steps=20", "train.eval_every_steps=80")
 # Without hashing and dropout a step is a function of its global batch alone, up to rounding.
-DETERMINISTIC = ("model.full_attn_thres=32", "model.ff_dropout=0.0", "optimizer.schedule.kind=constant")
+DETERMINISTIC = ("model.attention=exact", "model.ff_dropout=0.0", "optimizer.schedule.kind=constant")
 
 MakeJob = Callable[..., PretrainJob]
 

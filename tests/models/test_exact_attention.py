@@ -2,52 +2,77 @@
 
 import pytest
 import torch
-from reformer_pytorch.reformer_pytorch import FixedPositionalEmbedding, FullQKAttention
+from reformer_pytorch.reformer_pytorch import FixedPositionalEmbedding, apply_rotary_pos_emb
 from torch import Tensor
 
-from reforge.models.exact_attention import ExactSharedQKAttention
+from reforge.models.exact_attention import exact_attention, exact_bias, rotate
 
-N, T, D = 6, 10, 8
+B, T, H, D = 3, 10, 2, 8
 
 
-def reference(qk: Tensor, v: Tensor, causal: bool, real_NT: Tensor, sinusoids: Tensor | None) -> Tensor:
-    """Shared-query-key attention, token by token."""
-    if sinusoids is not None:
-        sin, cos = sinusoids[0].chunk(2, dim=-1)
-        even, odd = qk[..., 0::2], qk[..., 1::2]
-        qk = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
+def reference(qk: Tensor, v: Tensor, causal: bool, real_BT: Tensor) -> Tensor:
+    """Shared-query-key attention, token by token; [B, T, H, D]."""
     rows = []
-    for n in range(N):
+    for b in range(B):
         for i in range(T):
-            seen = [j for j in range(T) if real_NT[n, j] and j != i and not (causal and j > i)] or [i]
-            keys = qk[n, seen] / qk[n, seen].norm(dim=-1, keepdim=True)
-            rows.append((keys @ qk[n, i] / D**0.5).softmax(0) @ v[n, seen])
-    return torch.stack(rows).view(N, T, D)
+            seen = [j for j in range(T) if real_BT[b, j] and j != i and not (causal and j > i)] or [i]
+            keys = qk[b, seen] / qk[b, seen].norm(dim=-1, keepdim=True)
+            weights = (torch.einsum("shd,hd->hs", keys, qk[b, i]) / D**0.5).softmax(-1)
+            rows.append(torch.einsum("hs,shd->hd", weights, v[b, seen]))
+    return torch.stack(rows).view(B, T, H, D)
 
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("rotary", [False, True])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
-def test_equals_the_formula(causal: bool, padded: bool, rotary: bool, dtype: torch.dtype, tolerance: float) -> None:
+def test_equals_the_formula(causal: bool, padded: bool, dtype: torch.dtype, tolerance: float) -> None:
     torch.manual_seed(0)
-    inputs = [torch.randn(N, T, D, dtype=dtype, requires_grad=True) for _ in range(2)]
-    real_NT = torch.arange(T).expand(N, T) < (torch.arange(N)[:, None] + 4 if padded else T)
-    sinusoids = FixedPositionalEmbedding(D)(torch.zeros(1, T, D, dtype=dtype)) if rotary else None
-    attention = ExactSharedQKAttention(FullQKAttention(causal=causal))
-    out, _, _ = attention(*inputs, query_len=T, input_mask=real_NT if padded else None, pos_emb=sinusoids)
-    expected = reference(*inputs, causal, real_NT, sinusoids)
-    weights = torch.randn(N, T, D, dtype=dtype) * real_NT[..., None]
-    torch.testing.assert_close(out[real_NT], expected[real_NT], rtol=tolerance, atol=tolerance)
-    gradients = torch.autograd.grad((out * weights).sum(), inputs)
-    expected_gradients = torch.autograd.grad((expected * weights).sum(), inputs)
+    qk, v = (torch.randn(B, T, H, D, dtype=dtype, requires_grad=True) for _ in range(2))
+    real_BT = torch.arange(T).expand(B, T) < (torch.arange(B)[:, None] + 4 if padded else T)
+    out = exact_attention(qk, v, exact_bias(T, causal, real_BT if padded else None, qk))
+    expected = reference(qk, v, causal, real_BT)
+    torch.testing.assert_close(out[real_BT], expected[real_BT], rtol=tolerance, atol=tolerance)
+    weights = torch.randn(B, T, H, D, dtype=dtype) * real_BT[..., None, None]
+    gradients = torch.autograd.grad((out * weights).sum(), (qk, v))
+    expected_gradients = torch.autograd.grad((expected * weights).sum(), (qk, v))
     for gradient, other in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(gradient, other, rtol=tolerance, atol=tolerance)
 
 
-def test_dropout_acts_in_training_only() -> None:
-    attention = ExactSharedQKAttention(FullQKAttention(dropout=0.5))
-    qk, v = torch.randn(2, N, T, D)
-    assert not torch.equal(attention(qk, v)[0], attention(qk, v)[0])
-    attention.eval()
-    assert torch.equal(attention(qk, v)[0], attention(qk, v)[0])
+@pytest.mark.parametrize("causal", [False, True])
+def test_every_token_sees_the_memories(causal: bool) -> None:
+    torch.manual_seed(0)
+    qk, v = torch.randn(2, B, T + 3, H, D)
+    bias = exact_bias(T, causal, torch.arange(T).expand(B, T) < 1, qk, num_memories=3)
+    out = exact_attention(qk, v, bias)
+    assert out.shape == (B, T, H, D)
+    changed = v.clone()
+    changed[:, T:] += 1
+    moved = (exact_attention(qk, changed, bias) - out).abs().amax(dim=(2, 3))
+    assert (moved > 1e-3).all()
+
+
+@pytest.mark.parametrize("memories", [0, 2])
+def test_rotation_is_the_librarys(memories: int) -> None:
+    x = torch.randn(B, T + memories, H, D, dtype=torch.float64, requires_grad=True)
+    angles = FixedPositionalEmbedding(D)(torch.zeros(1, T, D, dtype=torch.float64))
+    expected = apply_rotary_pos_emb(x.transpose(1, 2).flatten(0, 1), angles).unflatten(0, (B, H)).transpose(1, 2)
+    torch.testing.assert_close(rotate(x, angles), expected)
+    weights = torch.randn_like(expected)
+    ours, theirs = (torch.autograd.grad((y * weights).sum(), x)[0] for y in (rotate(x, angles), expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_row_without_a_real_token_stays_finite() -> None:
+    qk = torch.randn(B, T, H, D, requires_grad=True)
+    out = exact_attention(qk, qk, exact_bias(T, True, torch.zeros(B, T, dtype=torch.bool), qk))
+    out.sum().backward()
+    assert out.isfinite().all()
+    assert qk.grad is not None
+    assert qk.grad.isfinite().all()
+
+
+def test_dropout_acts() -> None:
+    qk, v = torch.randn(2, B, T, H, D)
+    bias = exact_bias(T, False, None, qk)
+    assert not torch.equal(exact_attention(qk, v, bias, 0.5), exact_attention(qk, v, bias, 0.5))

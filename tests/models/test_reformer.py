@@ -1,28 +1,30 @@
 """The Reformer is reformer-pytorch's, with its traps closed."""
 
-import itertools
+from typing import Any
 
 import pytest
 import torch
 from reformer_pytorch import ReformerLM
-from torch import Tensor
+from torch import Tensor, nn
 
+from reforge.models import Device, Frame
 from reforge.models.reformer import ReformerBackbone, ReformerOptions, axial_shape
 
 VOCAB, BLOCK = 50, 64
-SMALL = {"d_model": 32, "depth": 2, "num_heads": 4, "bucket_size": 8, "num_hashes": 2}
+SMALL: dict[str, Any] = {"d_model": 32, "depth": 2, "num_heads": 4, "bucket_size": 8, "num_hashes": 2}
+MEMORIES = ("keep", "checkpoint", "reversible")
 
 
-def build(**options: object) -> ReformerBackbone:
+def build(causal: bool = False, **options: Any) -> ReformerBackbone:
     torch.manual_seed(0)
-    return ReformerOptions(**{**SMALL, **options}).build(VOCAB, BLOCK)
+    return ReformerOptions(**{**SMALL, **options}).build(Frame(VOCAB, BLOCK, causal))
 
 
 def ids(num_tokens: int = BLOCK, batch: int = 3) -> Tensor:
     return torch.randint(5, VOCAB, (batch, num_tokens), generator=torch.Generator().manual_seed(1))
 
 
-def run(model: torch.nn.Module, ids_BT: Tensor, **mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def run(model: nn.Module, ids_BT: Tensor, **mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Output at the real tokens and parameter gradients of one training pass, under one random state."""
     model.zero_grad()
     torch.manual_seed(7)
@@ -30,108 +32,193 @@ def run(model: torch.nn.Module, ids_BT: Tensor, **mask: Tensor) -> tuple[Tensor,
     for mask_BT in mask.values():
         out = out[mask_BT]
     (out * torch.linspace(-1, 1, out.shape[-1]).to(out)).sum().backward()
-    return out.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return out.detach(), gradients
 
 
-POSITIONS = {
+def library(causal: bool = False, **options: Any) -> ReformerLM:
+    return ReformerLM(
+        VOCAB, 32, 2, BLOCK, heads=4, dim_head=8, bucket_size=8, n_hashes=2, ff_chunks=100, causal=causal,
+        return_embeddings=True, **options,
+    )  # fmt: skip
+
+
+def check_against_the_library(ours: ReformerBackbone, plain: ReformerLM, **mask: Tensor) -> None:
+    plain.load_state_dict(ours.lm.state_dict())
+    ours.lm.load_state_dict(plain.state_dict())
+    ours, plain = ours.double(), plain.double()
+    out, grads = run(ours, ids(), **mask)
+    expected, expected_grads = run(plain, ids(), **{"input_mask": m for m in mask.values()})
+    torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
+    assert len(expected_grads) == len(grads)
+    for name, grad in expected_grads.items():
+        torch.testing.assert_close(grads[f"lm.{name}"], grad, rtol=1e-9, atol=1e-9)
+
+
+POSITIONS: dict[str, dict[str, Any]] = {
     "axial": {"axial_position_emb": True, "axial_position_shape": (8, 8)},
     "absolute": {"absolute_position_emb": True},
-    "fixed": {"fixed_position_emb": True},
+    "sinusoidal": {"fixed_position_emb": True},
     "rotary": {},
 }
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("full_attn_thres", [0, BLOCK])
-def test_equals_reformer_pytorch_whose_state_loads_both_ways(position: str, full_attn_thres: int) -> None:
-    if position == "rotary" and full_attn_thres:
-        pytest.skip("reformer-pytorch's exact attention ignores rotary positions; see test_exact_attention.py")
-    ours = build(position=position, full_attn_thres=full_attn_thres)
-    plain = ReformerLM(
-        VOCAB, 32, 2, BLOCK, heads=4, dim_head=8, bucket_size=8, n_hashes=2, ff_chunks=100,
-        full_attn_thres=full_attn_thres, return_embeddings=True, **POSITIONS[position],
-    )  # fmt: skip
-    plain.load_state_dict(ours.lm.state_dict())
-    ours.lm.load_state_dict(plain.state_dict())
-    ours, plain = ours.double(), plain.double()  # the 100 chunks of feed-forward add up in another order
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_lsh_equals_reformer_pytorch_whose_state_loads_both_ways(position: str, causal: bool, memory: str) -> None:
+    ours = build(causal, position=position, attention="lsh", memory=memory)
+    check_against_the_library(ours, library(causal, **POSITIONS[position]))
+
+
+@pytest.mark.parametrize("position", ["axial", "absolute", "sinusoidal"])  # its exact attention ignores rotary ones
+@pytest.mark.parametrize(("causal", "padded"), [(False, False), (False, True), (True, False), (True, True)])
+def test_exact_equals_reformer_pytorch(position: str, causal: bool, padded: bool) -> None:
+    ours = build(causal, position=position, attention="exact")
+    mask = {"mask_BT": torch.arange(BLOCK).expand(3, -1) < torch.tensor([BLOCK, 40, 9])[:, None]} if padded else {}
+    check_against_the_library(ours, library(causal, full_attn_thres=BLOCK, **POSITIONS[position]), **mask)
+
+
+# Ours, and what the library calls it. It gives no way to the two lsh_ options; tests/models/test_lsh_attention.py.
+LIBRARY_OPTIONS: dict[str, dict[str, Any]] = {
+    "weight_tie": {"weight_tie": True},
+    "one_value_head": {"one_value_head": True},
+    "ff_glu": {"ff_glu": True},
+    "use_scale_norm": {"use_scale_norm": True},
+    "use_rezero": {"use_rezero": True},
+    "pkm": {"pkm_layers": (2,), "pkm_num_keys": 32},
+    "emb_dim": {"emb_dim": 12},
+    "local": {"n_local_attn_heads": 2},
+    "memories": {"num_mem_kv": 16},
+    "per_head": {"random_rotations_per_head": True},
+    "ff_mult": {"ff_mult": 2},
+}
+
+
+@pytest.mark.parametrize("option", LIBRARY_OPTIONS)
+@pytest.mark.parametrize("attention", ["lsh", "exact"])
+def test_the_librarys_options_are_the_librarys(option: str, attention: str) -> None:
+    options = LIBRARY_OPTIONS[option]
+    ours = build(position="absolute", attention=attention, **options)
+    thres = 2 * BLOCK if attention == "exact" else 0
+    plain = library(absolute_position_emb=True, full_attn_thres=thres, **options)
+    if option == "use_rezero":  # it starts at zero, where nothing could differ
+        for model in (ours.lm, plain):
+            for name, parameter in model.named_parameters():
+                if name.endswith(".g"):
+                    nn.init.constant_(parameter, 0.5)
+    check_against_the_library(ours, plain)
+
+
+@pytest.mark.parametrize("attention", ["lsh", "exact"])
+@pytest.mark.parametrize("options", [{}, {"n_local_attn_heads": 2}, {"position": "axial"}, {"weight_tie": True}])
+def test_padding_changes_no_real_token(attention: str, options: dict[str, Any]) -> None:
+    model = build(attention=attention, **options).eval()
+    for length in (1, 7, 16, 33, BLOCK):
+        short = ids(length)
+        torch.manual_seed(2)
+        alone = model(short)
+        for longer in {min(length + 5, BLOCK), BLOCK}:
+            padded = torch.nn.functional.pad(short, (0, longer - length), value=9)
+            torch.manual_seed(2)
+            hidden = model(padded, torch.arange(longer).expand(3, -1) < length)[:, :length]
+            torch.testing.assert_close(hidden, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["lsh", "exact"])
+def test_a_row_without_a_real_token_stays_finite(attention: str) -> None:
     mask = torch.ones(3, BLOCK, dtype=torch.bool)
-    mask[1, 40:] = False
-    out, grads = run(ours, ids(), mask_BT=mask)
-    expected, expected_grads = run(plain, ids(), input_mask=mask)
-    torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
-    for name, grad in expected_grads.items():
-        torch.testing.assert_close(grads[f"lm.{name}"], grad, rtol=1e-9, atol=1e-9)
+    mask[1] = False
+    model = build(attention=attention)
+    out = model(ids(), mask)
+    out.sum().backward()
+    assert out.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("num_tokens", [1, 15, 16, 40, BLOCK])
-def test_takes_any_length_up_to_the_block(num_tokens: int) -> None:
-    assert build()(ids(num_tokens)).shape == (3, num_tokens, 32)
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("options", [{"attention": "lsh"}, {"attention": "exact"}, {"n_local_attn_heads": 3}])
+def test_every_position_option_sees_word_order(position: str, options: dict[str, Any]) -> None:
+    model = build(position=position, init_std=1.0, **options).eval()
+    swapped = ids().clone()
+    swapped[:, [3, 20]] = swapped[:, [20, 3]]
+    torch.manual_seed(0)
+    a = model(ids())
+    torch.manual_seed(0)
+    b = model(swapped)
+    assert not torch.allclose(a[:, 3], b[:, 20], atol=1e-6)
 
 
-def test_padding_is_not_attended_to() -> None:
-    model = build(full_attn_thres=BLOCK).eval()
-    short = ids(40)
-    padded = torch.nn.functional.pad(short, (0, BLOCK - 40), value=9)
-    mask = torch.arange(BLOCK).expand(3, -1) < 40
-    torch.testing.assert_close(model(padded, mask)[:, :40], model(short), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("length", [0, BLOCK + 1])
+def test_a_length_without_positions_is_named(length: int) -> None:
+    with pytest.raises(ValueError, match=f"takes 1 to {BLOCK} tokens .* got {length}"):
+        build()(ids(length))
 
 
-def test_every_position_option_sees_word_order() -> None:
-    for position, full_attn_thres in itertools.product(POSITIONS, [0, BLOCK]):
-        model = build(position=position, full_attn_thres=full_attn_thres, init_std=1.0).eval()
-        swapped = ids().clone()
-        swapped[:, [3, 20]] = swapped[:, [20, 3]]
-        torch.manual_seed(0)
-        a = model(ids())
-        torch.manual_seed(0)
-        b = model(swapped)
-        assert not torch.allclose(a[:, 3], b[:, 20], atol=1e-6), position
+def test_dropout_after_the_attention_acts() -> None:
+    model = build(post_attn_dropout=0.5, attention="exact")
+    assert not torch.equal(model(ids()), model(ids()))
 
 
-def relative_error(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
+def test_dropped_layers_get_no_gradient_and_one_always_stays() -> None:
+    model = build(layer_dropout=0.999)
+    assert not model.regular_gradients
+    _, gradients = run(model, ids())
+    dropped = [name for name, _ in model.named_parameters() if name not in gradients]
+    assert dropped
+    assert all(".blocks.1." in name for name in dropped)
+    assert model.eval()(ids()).isfinite().all()
 
 
-def test_reversible_recomputation_keeps_the_autocast_state() -> None:
-    """With bf16, reversible gradients must be as near the plain bf16 ones as bf16 is to float32, and stay in bf16."""
-    reversible, plain = build(full_attn_thres=BLOCK), build(full_attn_thres=BLOCK, reverse_thres=BLOCK)
-    plain.load_state_dict(reversible.state_dict())
-    seen: list[torch.dtype] = []
-    attention = reversible.lm.reformer.layers.blocks[0].f.net.fn
-    attention.toqk.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        model_out = reversible(ids())
-        plain_out = plain(ids())
-    weights = torch.linspace(-1, 1, 32)
-    (model_out.float() * weights).sum().backward()  # outside autocast, as the loop does
-    (plain_out.float() * weights).sum().backward()
-    assert seen == [torch.bfloat16, torch.bfloat16]
-    torch.testing.assert_close(model_out, plain_out)
-    for (name, a), (_, b) in zip(reversible.named_parameters(), plain.named_parameters(), strict=True):
-        assert relative_error(a.grad, b.grad) < 0.05, name
+def test_embeddings_are_shared_with_a_smaller_model() -> None:
+    options = ReformerOptions(**SMALL, position="axial")
+    frame = Frame(VOCAB, BLOCK, num_segments=2)
+    large, small = options.build(frame), options.scaled(0.25).build(frame)
+    small.share_embeddings(large)
+    assert small.token_weight is large.token_weight
+    assert small.d_model == 8
+    segments = torch.zeros_like(ids())
+    assert small(ids(), segments_BT=segments).shape == (3, BLOCK, 8)
 
 
-def test_reversible_equals_irreversible_in_float32_with_dropout() -> None:
-    options = {"ff_dropout": 0.1, "lsh_dropout": 0.1}
-    reversible, plain = build(**options), build(**options, reverse_thres=BLOCK)
-    plain.load_state_dict(reversible.state_dict())
-    out, grads = run(reversible, ids())
-    expected, expected_grads = run(plain, ids())
-    torch.testing.assert_close(out, expected)
-    for name, grad in expected_grads.items():
-        torch.testing.assert_close(grads[name], grad, rtol=1e-3, atol=1e-4)
+def test_auto_says_what_it_chose_and_why() -> None:
+    frame, options = Frame(VOCAB, 512), ReformerOptions(size="small")
+    roomy, tight = Device("cpu", 2**40, 4), Device("cpu", 2**20, 4)
+    chosen, notes = options.resolve(frame, 4096, roomy)
+    assert (chosen.attention, chosen.memory) == ("exact", "keep")
+    assert [note.split(",")[0] for note in notes] == ["attention: exact", "memory: keep"]
+    chosen, _ = options.resolve(Frame(VOCAB, 65536), 65536, tight)
+    assert (chosen.attention, chosen.memory) == ("lsh", "reversible")
+    fixed = ReformerOptions(attention="lsh", memory="checkpoint")
+    assert fixed.resolve(frame, 4096, roomy) == (fixed, [])
+
+
+def test_sizes_by_name() -> None:
+    base = ReformerOptions(size="base")
+    assert (base.depth, base.d_model, base.num_heads) == (12, 768, 12)
+    assert ReformerOptions(size="base", depth=3).depth == 3
+    assert ReformerOptions.model_validate_json(base.model_dump_json()) == base
 
 
 def test_spec_rules() -> None:
-    assert [p.path for p in ReformerOptions(d_model=100, num_heads=8).problems()] == [("num_heads",)]
-    assert [p.path for p in ReformerOptions(d_model=24, num_heads=8).problems()] == [("num_heads",)]
-    assert [p.path for p in ReformerOptions(axial_position_shape=(8, 8)).problems()] == [("axial_position_shape",)]
-    fit = lambda tokens, **o: [p.path for p in ReformerOptions(**o).fit(tokens)]  # noqa: E731
-    assert fit(512) == []
-    assert fit(500) == [("data", "block_tokens")]
-    assert fit(512, axial_position_shape=(16, 16)) == [("model", "axial_position_shape")]
+    def paths(**options: Any) -> list[tuple[str | int, ...]]:
+        return [p.path for p in ReformerOptions(**options).problems()]
+
+    assert paths() == []
+    assert paths(d_model=100, num_heads=8) == [("num_heads",)]
+    assert paths(d_model=24, num_heads=8) == [("num_heads",)]
+    assert paths(dim_head=7) == [("dim_head",)]
+    assert paths(axial_position_shape=(8, 8)) == [("axial_position_shape",)]
+    assert paths(position="sinusoidal", emb_dim=5) == [("emb_dim",)]
+    assert paths(n_local_attn_heads=8) == [("n_local_attn_heads",)]
+    assert paths(pkm_layers=(7,)) == [("pkm_layers",)]
+    axial = ReformerOptions(position="axial", axial_position_shape=(16, 16))
+    assert [p.path for p in axial.fit(Frame(VOCAB, 512))] == [("model", "axial_position_shape")]
+    assert list(axial.fit(Frame(VOCAB, 256))) == []
 
 
-@pytest.mark.parametrize(("tokens", "shape"), [(512, (16, 32)), (64, (8, 8)), (128, (8, 16)), (65536, (256, 256))])
-def test_default_axial_shape_fills_the_block(tokens: int, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("tokens", "shape"), [(512, (16, 32)), (64, (8, 8)), (128, (8, 16)), (65536, (256, 256)), (1021, (14, 73))]
+)
+def test_default_axial_shape_fits_the_block(tokens: int, shape: tuple[int, int]) -> None:
     assert axial_shape(tokens) == shape

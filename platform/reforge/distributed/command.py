@@ -89,6 +89,9 @@ def show_dry_run(run: DryRun) -> None:
     """Print what a dry run found."""
     print(f"device             {run.device}, {run.precision}")
     print(f"parameters         {run.num_parameters:,}")
+    for note in run.notes:
+        kind, _, why = note.partition(": ")
+        print(f"{kind:<18} {why}")
     print(f"training tokens    {run.train_tokens:,}")
     print(f"validation tokens  {run.valid_tokens:,}")
     print(f"loss               {' -> '.join(f'{loss:.3f}' for loss in run.losses)}")

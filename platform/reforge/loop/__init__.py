@@ -3,7 +3,7 @@
 from reforge.loop.checkpoint import Checkpoints, load_tensors, named_tensors, restore
 from reforge.loop.evaluate import evaluate
 from reforge.loop.optimizer import OptimizerOptions
-from reforge.loop.precision import Precision
+from reforge.loop.precision import Precision, resolve_precision
 from reforge.loop.state import Best, LoopState, seed_everything
 from reforge.loop.train import StepReport, TrainData, TrainingDiverged, TrainOptions, train, validate
 from reforge.loop.world import World
@@ -22,6 +22,7 @@ __all__ = [
     "evaluate",
     "load_tensors",
     "named_tensors",
+    "resolve_precision",
     "restore",
     "seed_everything",
     "train",

@@ -25,6 +25,7 @@ from reforge.loop.state import LoopState
 from reforge.spec import UserError
 
 FORMAT = 1
+MOST_SHOWN = 20  # differences between a file and a model that a message lists
 NAME = re.compile(r"step-\d{8,}")
 
 
@@ -157,11 +158,16 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
 def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Copy `tensors` into `model`; every name and shape must match, or a UserError names those that do not."""
     ours = named_tensors(model)
-    wrong = sorted(ours.keys() ^ tensors.keys())
-    wrong += [name for name in ours.keys() & tensors.keys() if ours[name].shape != tensors[name].shape]
+    wrong = [f"{name}: in the file only" for name in sorted(tensors.keys() - ours.keys())]
+    wrong += [f"{name}: in the model only" for name in sorted(ours.keys() - tensors.keys())]
+    for name in sorted(ours.keys() & tensors.keys()):
+        there, here = list(tensors[name].shape), list(ours[name].shape)
+        if there != here:
+            wrong.append(f"{name}: {there} in the file, {here} in the model")
     if wrong:
-        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        raise UserError(f"{source} does not fit this model: {shown}")
+        more = [f"and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
+        shown = "\n".join(f"  {line}" for line in wrong[:MOST_SHOWN] + more)
+        raise UserError(f"{source} is of another model, objective or size:\n{shown}")
     for name, tensor in tensors.items():
         ours[name].copy_(tensor)
 

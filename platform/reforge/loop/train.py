@@ -23,6 +23,7 @@ from reforge.loop.optimizer import OptimizerOptions
 from reforge.loop.precision import Precision, autocast
 from reforge.loop.state import Best, LoopState, seed_everything
 from reforge.loop.world import World
+from reforge.models import Backbone
 from reforge.objectives import Inputs, Objective
 from reforge.spec import Part, UserError
 
@@ -167,6 +168,8 @@ def take_step(
             losses_K = torch.stack([scores.losses[name] for name in names])
             (losses_K * scale_K).sum().backward()
         loss_sums_K += losses_K.detach()
+    if world.size > 1 and not isinstance(model, DistributedDataParallel):
+        average_gradients(model, world)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), max_grad_norm)
     # The only wait for the device in a step: all figures at once.
     *means, grad_norm = torch.cat([world.sum(loss_sums_K) / num_targets_K, norm[None]]).tolist()
@@ -190,9 +193,13 @@ def weighted(terms: dict[str, float], model: Objective) -> float:
     return sum(model.terms[name] * mean for name, mean in terms.items())
 
 
-def wrap(model: nn.Module, world: World) -> nn.Module:
-    """`model` as a data-parallel module, or itself where one process trains alone."""
-    if world.size == 1:
+def wrap(model: Objective, world: World) -> nn.Module:
+    """`model` as a data-parallel module, or itself where one process trains alone.
+
+    DistributedDataParallel wants every parameter's gradient exactly once; a model that cannot promise that (dropped
+    layers, tied layers that are computed again) has its gradients averaged after the backward pass.
+    """
+    if world.size == 1 or not has_regular_gradients(model):
         return model
     device_ids = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
@@ -210,6 +217,20 @@ def settle_buckets(model: nn.Module, state: LoopState, block_tokens: int, world:
         inputs = state.model.collate(nothing, state.seed).to(world.device)
         sum(model(**inputs.tensors).losses.values()).backward()
         state.optimizer.zero_grad(set_to_none=True)
+
+
+def has_regular_gradients(model: Objective) -> bool:
+    """Whether a backward pass gives every parameter its gradient exactly once."""
+    return all(part.regular_gradients for part in model.modules() if isinstance(part, Backbone))
+
+
+def average_gradients(model: nn.Module, world: World) -> None:
+    """Make every gradient its mean over all processes; one that a process lacks counts as zero there."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+    world.sum(flat).div_(world.size)
+    for parameter, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = mean.view_as(parameter)
 
 
 def gradients_kept_local(model: nn.Module, keep: bool) -> contextlib.AbstractContextManager[object]:

@@ -1,5 +1,6 @@
 """The processes that train together: sums over them, and work that only the first may do."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -20,13 +21,15 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    local_size: int = 1  # how many of them share this machine
 
     @classmethod
     def current(cls, device: torch.device) -> "World":
         """The world of torch's default process group, or one of a single process where there is none."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls(device=device)
-        return cls(dist.get_rank(), dist.get_world_size(), device)
+        size = dist.get_world_size()
+        return cls(dist.get_rank(), size, device, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
 
     @property
     def is_first(self) -> bool:

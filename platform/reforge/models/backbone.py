@@ -6,13 +6,13 @@ Shapes: B batch, T tokens, D d_model, E width of the embeddings, V vocabulary.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from reforge.models.sizes import Size, fill_size
+from reforge.models.sizes import SIZES, Size
 from reforge.spec import Part, Problem
 
 
@@ -53,6 +53,8 @@ class Backbone(nn.Module, ABC):
 
     frame: Frame
     d_model: int
+    # Whether a backward pass gives every parameter its gradient exactly once, as DistributedDataParallel counts on.
+    regular_gradients: bool = True
 
     @property
     @abstractmethod
@@ -103,10 +105,13 @@ class BackboneOptions(Part, ABC):
     num_heads: int = Field(8, ge=1)
     emb_dim: int | None = Field(None, ge=1)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_size(cls, options: Any) -> Any:
-        return fill_size(options)
+    @model_validator(mode="after")
+    def _fill_size(self) -> Self:
+        if self.size is not None:
+            named = SIZES[self.size]._asdict()
+            # Frozen against everyone else; a copy in its place would not be what a constructor gives.
+            self.__dict__.update({key: value for key, value in named.items() if key not in self.model_fields_set})
+        return self
 
     @abstractmethod
     def build(self, frame: Frame) -> Backbone:

@@ -6,59 +6,58 @@ A token sees itself only where it sees nothing else. reformer-pytorch's `FullQKA
 keeps the [T, T] scores for the backward pass and ignores rotary positions, so that a model with the library's default
 positions and exact attention does not see word order.
 
-Shapes: N batch x heads, T tokens, D width of a head.
+Shapes: B batch, T tokens, S keys, H heads, D width of a head.
 """
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from reformer_pytorch.reformer_pytorch import TOKEN_SELF_ATTN_VALUE, FullQKAttention, apply_rotary_pos_emb
-from torch import Tensor, nn
+from reformer_pytorch.reformer_pytorch import TOKEN_SELF_ATTN_VALUE
+from torch import Tensor
 
 
-class ExactSharedQKAttention(nn.Module):
-    """Takes the place of reformer-pytorch's `FullQKAttention`: the same arguments and results; no parameters."""
+def exact_bias(num_tokens: int, causal: bool, mask_BT: Tensor | None, like: Tensor, num_memories: int = 0) -> Tensor:
+    """What is added to the scores, [1 or B, 1, T, S]: -5e4 on the diagonal, the lowest number at what is hidden.
 
-    def __init__(self, reference: FullQKAttention) -> None:
-        super().__init__()
-        self.causal: bool = reference.causal
-        self.dropout: float = reference.dropout.p
+    S is T and the memories after it, which every token sees. The type is that of `like`.
+    """
+    lowest = torch.finfo(like.dtype).min
+    bias = torch.diag(like.new_full((num_tokens,), TOKEN_SELF_ATTN_VALUE))[None, None]
+    if causal:
+        later = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=like.device).triu(1)
+        bias = bias.masked_fill(later, lowest)
+    if mask_BT is not None:
+        # A padded key hides from all but itself: a row without any key would have no softmax.
+        others = ~torch.eye(num_tokens, dtype=torch.bool, device=like.device)
+        bias = bias.masked_fill(~mask_BT[:, None, None, :] & others, lowest)
+    return F.pad(bias, (0, num_memories)) if num_memories else bias
 
-    def forward(
-        self,
-        qk: Tensor,
-        v: Tensor,
-        query_len: int | None = None,
-        input_mask: Tensor | None = None,
-        pos_emb: Tensor | None = None,
-        **unused: Any,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Attention of `qk` [N, T, D] over `v` [N, T, D]; `input_mask` [N, T] is True at real tokens.
 
-        The second and third result, the scores and the buckets, are empty: the fused kernel never makes them.
-        """
-        if pos_emb is not None:
-            qk = apply_rotary_pos_emb(qk, pos_emb)
-        num_tokens = qk.shape[1]
-        keys = F.normalize(qk, dim=-1).type_as(qk)
-        bias = self._bias(num_tokens, qk, input_mask)
-        dropout = self.dropout if self.training else 0.0
-        # The CPU's fused kernel takes four dimensions: the merged batch and heads as batch, one head.
-        q, k, v = (x.unsqueeze(1) for x in (qk[:, :query_len], keys, v))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[..., :query_len, :], dropout_p=dropout)
-        nothing = qk.new_empty(0)
-        return out.squeeze(1), nothing, nothing
+def exact_attention(qk_BTHD: Tensor, v_BSHD: Tensor, bias: Tensor, dropout: float = 0.0) -> Tensor:
+    """Attention [B, T, H, D] of shared queries and keys over `v_BSHD`; `bias` is what `exact_bias` gives.
 
-    def _bias(self, num_tokens: int, like: Tensor, input_mask: Tensor | None) -> Tensor:
-        """What is added to the scores, [1 or N, 1, T, T]: -5e4 on the diagonal, the lowest number at what is hidden."""
-        lowest = torch.finfo(like.dtype).min
-        bias = torch.diag(like.new_full((num_tokens,), TOKEN_SELF_ATTN_VALUE))[None, None]
-        if self.causal:
-            later = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=like.device).triu(1)
-            bias = bias.masked_fill(later, lowest)
-        if input_mask is not None:
-            # A padded key hides from all but itself: a row without any key would have no softmax.
-            hidden = ~input_mask[:, None, None, :] & ~torch.eye(num_tokens, dtype=torch.bool, device=like.device)
-            bias = bias.masked_fill(hidden, lowest)
-        return bias
+    Where S is more than T, the last S - T of `qk` are keys only.
+    """
+    num_queries = bias.shape[-2]
+    q = qk_BTHD.transpose(1, 2)
+    k = F.normalize(q, dim=-1).type_as(q)
+    # One bias serves float32 and, where autocast made the queries narrower, bfloat16.
+    out = F.scaled_dot_product_attention(
+        q[:, :, :num_queries], k, v_BSHD.transpose(1, 2), attn_mask=bias.to(q.dtype), dropout_p=dropout
+    )
+    return out.transpose(1, 2)
+
+
+def rotate(x_BTHD: Tensor, rotary_1TD: Tensor) -> Tensor:
+    """`x` with pairs of values turned by their position's angles, as reformer-pytorch's `apply_rotary_pos_emb` does.
+
+    The first half of `rotary_1TD` are the sines, the second the cosines (Su et al. 2021). What has no position, beyond
+    the length of `rotary_1TD`, stays as it is.
+    """
+    num_tokens = rotary_1TD.shape[1]
+    wide = x_BTHD if x_BTHD.dtype == torch.float64 else x_BTHD.float()
+    sin_TD, cos_TD = rotary_1TD[0].to(wide.dtype).chunk(2, dim=-1)
+    pairs = torch.view_as_complex(wide[:, :num_tokens].unflatten(-1, (-1, 2)).contiguous())
+    turned = torch.view_as_real(pairs * torch.complex(cos_TD, sin_TD)[:, None]).flatten(-2)
+    if x_BTHD.shape[1] > num_tokens:
+        turned = torch.cat([turned, wide[:, num_tokens:]], dim=1)
+    return turned.type_as(x_BTHD)

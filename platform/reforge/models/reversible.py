@@ -1,44 +1,153 @@
-"""Mixed precision for reformer-pytorch's reversible layers.
+"""Residual layers in two streams, and three ways to pay for their backward pass (Gomez et al. 2017, Kitaev et al. 2020).
 
-Its backward pass runs every block a second time, outside the autocast region of the forward pass. The second run would
-then be in float32 while the first was in bfloat16: slower, and the reconstructed inputs drift from the true ones.
+    y1 = x1 + f(x2)    y2 = x2 + g(y1)        inverse:  x2 = y2 - g(y1)    x1 = y1 - f(x2)
+
+keep        all activations are kept: fastest, memory grows with depth
+checkpoint  only the inputs of every layer are kept, its inside is computed again (Chen et al. 2016): exact
+reversible  nothing but the last output is kept, inputs are computed back from outputs: memory independent of depth
+
+What is computed again runs under the random and autocast state of the first time, and with its hashes: rounding in an
+input that was computed back must not move a token to another bucket. reformer-pytorch's own recomputation forgets
+autocast. Shapes: B batch, T tokens, D d_model.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple
 
 import torch
-from reformer_pytorch.reversible import Deterministic, ReversibleSequence
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from reforge.models.lsh_attention import Hashes
+
+Memory = Literal["keep", "checkpoint", "reversible"]
 
 
-class AutocastDeterministic(Deterministic):  # type: ignore[misc]  # the library ships no types
-    """reformer-pytorch's `Deterministic` that also remembers the autocast state of the forward pass.
+class Layer(NamedTuple):
+    """The two residual functions of a layer: attention `f`, which may note its hashes, and feed-forward `g`."""
 
-    Parameter names stay the library's own, so its state_dict loads both ways.
+    f: Callable[[Tensor, dict[int, Hashes]], Tensor]
+    g: Callable[[Tensor], Tensor]
+
+
+def run_layers(layers: Sequence[Layer], x_BTD: Tensor, memory: Memory, chunk_tokens: int | None = None) -> Tensor:
+    """The mean of both streams [B, T, D] after all layers, both starting as `x_BTD`.
+
+    chunk_tokens: how many tokens of each row go through `g` at once where it is computed again (None: all)
     """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__(net)
-        self.autocast_dtype: torch.dtype | None = None
-
-    def forward(self, x: Tensor, *, record_rng: bool = False, set_rng: bool = False, **kwargs: Any) -> Tensor:
-        """The wrapped module's output; with `set_rng`, under the random and autocast state that was recorded."""
-        device_type = x.device.type
-        if record_rng:
-            enabled = torch.is_autocast_enabled(device_type)
-            self.autocast_dtype = torch.get_autocast_dtype(device_type) if enabled else None
-        if not set_rng:
-            output: Tensor = super().forward(x, record_rng=record_rng, **kwargs)
-            return output
-        dtype = self.autocast_dtype
-        # The cast cache must stay off: it would keep weights' casts of one block alive across the whole backward pass.
-        with torch.autocast(device_type, dtype=dtype, enabled=dtype is not None, cache_enabled=False):
-            recomputed: Tensor = super().forward(x, set_rng=True, **kwargs)
-        return recomputed
+    if memory == "reversible" and torch.is_grad_enabled():
+        y1, y2 = _Reversible.apply(x_BTD, list(layers), chunk_tokens)
+        return (y1 + y2) / 2
+    x1 = x2 = x_BTD
+    for layer in layers:
+        if memory == "checkpoint" and torch.is_grad_enabled():
+            x1, x2 = checkpoint(_apply, layer, x1, x2, {}, use_reentrant=False)
+        else:
+            x1, x2 = _apply(layer, x1, x2, {})
+    return (x1 + x2) / 2
 
 
-def remember_autocast(layers: ReversibleSequence) -> None:
-    """Make every reversible block of `layers` recompute under the autocast state of its forward pass, in place."""
-    for block in layers.blocks:
-        block.f = AutocastDeterministic(block.f.net)
-        block.g = AutocastDeterministic(block.g.net)
+def _apply(layer: Layer, x1: Tensor, x2: Tensor, hashes: dict[int, Hashes]) -> tuple[Tensor, Tensor]:
+    x1 = x1 + layer.f(x2, hashes)
+    return x1, x2 + layer.g(x1)
+
+
+class _RandomState:
+    """torch's random state, on the CPU and on the device, to be gone back to."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.devices = [device] if device.type == "cuda" else []
+        self.states = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in self.devices)]
+
+    def replay(self) -> None:
+        """Set the random state to what it was; to be called inside `fork`."""
+        torch.set_rng_state(self.states[0])
+        for device, state in zip(self.devices, self.states[1:], strict=True):
+            torch.cuda.set_rng_state(state, device)
+
+    def fork(self) -> AbstractContextManager[None]:
+        """A context after which the random state is what it was before it."""
+        return torch.random.fork_rng(devices=self.devices)
+
+
+class _Note(NamedTuple):
+    """What the backward pass must know of one layer's forward pass."""
+
+    before_f: _RandomState
+    before_g: _RandomState
+    hashes: dict[int, Hashes]
+
+
+class _Reversible(torch.autograd.Function):
+    """All layers as one function of autograd; the gradients of their weights are added where they are used."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layers: list[Layer], chunk_tokens: int | None) -> tuple[Tensor, Tensor]:
+        kind = x.device.type
+        ctx.autocast_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        ctx.layers, ctx.chunk_tokens, ctx.notes = layers, chunk_tokens, []
+        x1, x2 = x, x
+        for layer in layers:
+            hashes: dict[int, Hashes] = {}
+            before_f = _RandomState(x.device)
+            x1 = x1 + layer.f(x2, hashes)
+            before_g = _RandomState(x.device)
+            parts = [part + layer.g(seen) for part, seen in zip(_cut(x2, chunk_tokens), _cut(x1, chunk_tokens), strict=True)]
+            x2 = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            ctx.notes.append(_Note(before_f, before_g, hashes))
+        if not layers:
+            x1, x2 = x1.clone(), x2.clone()
+        ctx.save_for_backward(x1, x2)
+        return x1, x2
+
+    @staticmethod
+    def backward(ctx: Any, d1: Tensor, d2: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        y1, y2 = ctx.saved_tensors
+        dtype, kind = ctx.autocast_dtype, y1.device.type
+        # The cast cache must stay off: it would keep weights' casts of one layer alive across the whole backward pass.
+        with torch.autocast(kind, dtype=dtype, enabled=dtype is not None, cache_enabled=False):
+            for layer, note in zip(reversed(ctx.layers), reversed(ctx.notes), strict=True):
+                x2, d1 = _undo_g(layer, note, y1, y2, d1, d2, ctx.chunk_tokens)
+                y1, d2 = _undo_f(layer, note, x2, y1, d1, d2)
+                y2 = x2
+        return d1 + d2, None, None
+
+
+def _undo_g(
+    layer: Layer, note: _Note, y1: Tensor, y2: Tensor, d1: Tensor, d2: Tensor, chunk_tokens: int | None
+) -> tuple[Tensor, Tensor]:
+    """x2 = y2 - g(y1) and the gradient of y1; a chunk at a time, so that only a chunk's inside is ever held."""
+    cut = [_cut(t, chunk_tokens) for t in (y1, y2, d1, d2)]
+    x2, dy1 = [], []
+    with note.before_g.fork():
+        note.before_g.replay()
+        for y1_part, y2_part, d1_part, d2_part in zip(*cut, strict=True):
+            g_part, grad = _again(layer.g, y1_part, d2_part)
+            x2.append(y2_part - g_part)
+            dy1.append(d1_part + grad)
+    if len(x2) == 1:
+        return x2[0], dy1[0]
+    return torch.cat(x2, dim=1), torch.cat(dy1, dim=1)
+
+
+def _undo_f(layer: Layer, note: _Note, x2: Tensor, y1: Tensor, d1: Tensor, d2: Tensor) -> tuple[Tensor, Tensor]:
+    """x1 = y1 - f(x2) and the gradient of x2."""
+    with note.before_f.fork():
+        note.before_f.replay()
+        f_x2, grad = _again(lambda x: layer.f(x, note.hashes), x2, d1)
+    return y1 - f_x2, d2 + grad
+
+
+def _again(function: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """`function(x)` and the gradient of `x`; the gradients of its weights are added to theirs."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        y = function(x)
+    torch.autograd.backward(y, gradient.to(y.dtype))
+    assert x.grad is not None
+    return y.detach(), x.grad
+
+
+def _cut(x_BTD: Tensor, chunk_tokens: int | None) -> Sequence[Tensor]:
+    return (x_BTD,) if chunk_tokens is None else x_BTD.split(chunk_tokens, dim=1)

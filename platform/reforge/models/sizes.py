@@ -4,7 +4,7 @@ tiny to base are the BERT grid (Turc et al. 2019, https://arxiv.org/abs/1908.089
 gpt3_small is GPT-3's smallest (Brown et al. 2020, https://arxiv.org/abs/2005.14165, table 2.1).
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 Size = Literal["tiny", "mini", "small", "medium", "base", "gpt3_small"]
 
@@ -25,10 +25,3 @@ SIZES: dict[str, Dimensions] = {
     "base": Dimensions(12, 768, 12),
     "gpt3_small": Dimensions(12, 768, 12),
 }
-
-
-def fill_size(options: Any) -> Any:
-    """`options` as written, with depth, d_model and num_heads of its `size` where they are not written themselves."""
-    if isinstance(options, dict) and isinstance(options.get("size"), str) and options["size"] in SIZES:
-        return {**SIZES[options["size"]]._asdict(), **options}
-    return options

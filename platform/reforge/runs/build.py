@@ -1,26 +1,59 @@
 """From a job spec to the loop's parts; the one place that composes them."""
 
+import os
+from pathlib import Path
+
 import torch
 
 from reforge.batches import Prepared
-from reforge.loop import LoopState, TrainData, seed_everything
-from reforge.objectives import Objective
+from reforge.loop import LoopState, TrainData, World, resolve_precision, seed_everything
+from reforge.models import BackboneOptions, Device
+from reforge.objectives import Objective, ObjectiveOptions
 from reforge.runs.job import PretrainJob
+from reforge.tokenizers import Vocabulary
 
 
-def build_model(job: PretrainJob, vocab_size: int) -> Objective:
-    """The objective's module around a fresh backbone; weights are a function of train.seed."""
-    seed_everything(job.train.seed, "initialise")
-    backbone = job.model.build(vocab_size, job.data.block_tokens)
-    return job.objective.build(backbone, vocab_size)
+def resolve_model(job: PretrainJob, vocab_size: int, world: World) -> tuple[BackboneOptions, list[str]]:
+    """The job's model with every `auto` decided for this world's devices, and lines that say why."""
+    frame = job.objective.frame(vocab_size, job.data.block_tokens)
+    bytes_per_value = 2 if resolve_precision(job.train.precision, world.device) == "bf16" else 4
+    device = Device(world.device.type, memory_of_a_worker(world), bytes_per_value)
+    return job.model.resolve(frame, job.micro_batch_tokens(world.size), device)
 
 
-def build_state(job: PretrainJob, prepared: Prepared, device: torch.device) -> LoopState:
-    """The loop's state before the first step, on `device`."""
-    model = build_model(job, prepared.tokenizer.get_vocab_size()).to(device)
-    return LoopState(model, job.optimizer.build(model), job.train.seed, prepared.fingerprint)
+def build_model(
+    model: BackboneOptions, objective: ObjectiveOptions, vocabulary: Vocabulary, block_tokens: int, seed: int
+) -> Objective:
+    """The objective's module around a fresh backbone; weights are a function of the seed."""
+    seed_everything(seed, "initialise")
+    return objective.build(model, vocabulary, block_tokens)
+
+
+def build_state(
+    job: PretrainJob, prepared: Prepared, device: torch.device, model: BackboneOptions | None = None
+) -> LoopState:
+    """The loop's state before the first step, on `device`; `model` is the job's with every `auto` decided."""
+    vocabulary = Vocabulary.of(prepared.tokenizer)
+    module = build_model(model or job.model, job.objective, vocabulary, job.data.block_tokens, job.train.seed).to(device)
+    return LoopState(module, job.optimizer.build(module), job.train.seed, prepared.fingerprint)
 
 
 def build_data(prepared: Prepared) -> TrainData:
     """The prepared shards as the loop takes them."""
     return TrainData(prepared.train, prepared.valid, prepared.valid_tokens_per_byte)
+
+
+def memory_of_a_worker(world: World) -> int:
+    """Bytes of the device that one worker has: the GPU's, or an equal share of this machine's."""
+    if world.device.type == "cuda":
+        return torch.cuda.get_device_properties(world.device).total_memory
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(installed, memory_limit()) // world.local_size
+
+
+def memory_limit(file: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """Bytes that the control group allows; beyond any machine where there is no limit or no control group."""
+    try:
+        return int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # ValueError: "max"
+        return 2**60

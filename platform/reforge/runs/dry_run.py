@@ -10,8 +10,9 @@ import torch
 from reforge.batches import open_prepared
 from reforge.loop import World, train
 from reforge.loop.precision import resolve_precision
-from reforge.models import count_parameters
-from reforge.runs.build import build_data, build_state
+from reforge.models import BackboneOptions, count_parameters
+from reforge.runs.build import build_data, build_state, resolve_model
+from reforge.objectives.output import CHUNK_VALUES
 from reforge.runs.job import PretrainJob
 
 NUM_STEPS = 2
@@ -30,6 +31,7 @@ class DryRun:
     tokens_per_second: float
     estimated_bytes: int
     measured_bytes: int
+    notes: tuple[str, ...]
 
 
 def dry_run(job: PretrainJob, prepared_folder: Path, device: torch.device) -> DryRun:
@@ -37,7 +39,8 @@ def dry_run(job: PretrainJob, prepared_folder: Path, device: torch.device) -> Dr
     world = World.current(device)
     prepared = open_prepared(prepared_folder)
     before = memory_peak(device)
-    state = build_state(job, prepared, device)
+    model, notes = resolve_model(job, prepared.tokenizer.get_vocab_size(), world)
+    state = build_state(job, prepared, device, model)
     data = build_data(prepared)
     reports = list(islice(train(state, data, job.train, job.optimizer, world), NUM_STEPS))
     num_parameters = count_parameters(state.model)
@@ -50,22 +53,25 @@ def dry_run(job: PretrainJob, prepared_folder: Path, device: torch.device) -> Dr
         valid_tokens=len(prepared.valid) * job.data.block_tokens,
         losses=tuple(report.loss for report in reports),
         tokens_per_second=reports[-1].tokens_per_second,
-        estimated_bytes=estimate_bytes(job, num_parameters, prepared.tokenizer.get_vocab_size(), world.size, precision),
+        estimated_bytes=estimate_bytes(
+            job, model, num_parameters, prepared.tokenizer.get_vocab_size(), world.size, precision
+        ),
         measured_bytes=memory_peak(device) - before,
+        notes=tuple(notes),
     )
 
 
-def estimate_bytes(job: PretrainJob, num_parameters: int, vocab_size: int, num_workers: int, precision: str) -> int:
+def estimate_bytes(
+    job: PretrainJob, model: BackboneOptions, num_parameters: int, vocab_size: int, num_workers: int, precision: str
+) -> int:
     """Training memory of one worker: weights, gradients, two AdamW averages, DDP's buckets, activations and logits."""
-    blocks_a_rank = -(-job.train.global_batch_tokens // job.data.block_tokens // num_workers)
-    num_blocks = min(job.train.micro_batch_blocks(job.data.block_tokens), blocks_a_rank)
-    num_tokens = num_blocks * job.data.block_tokens
+    num_tokens = job.micro_batch_tokens(num_workers)
     width = 2 if precision == "bf16" else 4
     copies = 4 + (1 if num_workers > 1 else 0)
-    activations = job.model.activation_bytes(num_tokens, job.data.block_tokens, width)
-    targets = num_tokens * job.objective.target_share
-    # Logits, their float32 copy, log-softmax and gradient.
-    logits = int(targets * vocab_size * (3 * 4 + (2 if precision == "bf16" else 0)))
+    activations = model.activation_bytes(num_tokens, job.objective.frame(vocab_size, job.data.block_tokens), width)
+    # Logits, their float32 copy, log-softmax and gradient; never more than a chunk of them.
+    values = min(num_tokens * job.objective.target_share * vocab_size, CHUNK_VALUES)
+    logits = int(values * (3 * 4 + (2 if precision == "bf16" else 0)))
     return num_parameters * 4 * copies + activations + logits
 
 

@@ -60,7 +60,7 @@ class PretrainJob(Part):
 
     def problems(self) -> Iterator[Problem]:
         """What must hold between the parts."""
-        yield from self.model.fit(self.data.block_tokens)
+        yield from self.objective.fit(self.model, self.data.block_tokens)
         tokens, block = self.train.global_batch_tokens, self.data.block_tokens
         path = ("train", "global_batch_tokens")
         if tokens % block:
@@ -68,6 +68,12 @@ class PretrainJob(Part):
         elif tokens // block < self.scale.num_workers:
             rule = f"must hold at least one block of {block} tokens for each of {self.scale.num_workers} workers"
             yield Problem(path, rule, tokens)
+
+    def micro_batch_tokens(self, num_workers: int) -> int:
+        """The most tokens that one of `num_workers` workers puts through the model at once."""
+        block = self.data.block_tokens
+        blocks_a_worker = -(-self.train.global_batch_tokens // block // num_workers)
+        return block * min(self.train.micro_batch_blocks(block), blocks_a_worker)
 
     @property
     def folder(self) -> Path:

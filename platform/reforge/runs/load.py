@@ -13,6 +13,7 @@ from reforge.models import AnyBackbone
 from reforge.objectives import AnyObjective, Objective
 from reforge.runs.folder import RunFolder
 from reforge.spec import UserError
+from reforge.tokenizers import Vocabulary
 
 
 class Loaded(NamedTuple):
@@ -39,7 +40,12 @@ def load(path: str | Path) -> Loaded:
     config = json.loads(folder.config.read_text(encoding="utf-8"))
     options = TypeAdapter(AnyBackbone).validate_json(json.dumps(config["model"]))
     objective = TypeAdapter(AnyObjective).validate_json(json.dumps(config["objective"]))
-    backbone = options.build(config["vocab_size"], config["block_tokens"])
-    model = objective.build(backbone, config["vocab_size"])
+    tokenizer = Tokenizer.from_file(str(folder.tokenizer))
+    if tokenizer.get_vocab_size() != config["vocab_size"]:
+        raise UserError(
+            f"{folder.tokenizer} has {tokenizer.get_vocab_size():,} tokens, but the weights beside it are of a model "
+            f"of {config['vocab_size']:,}: it is another run's tokenizer"
+        )
+    model = objective.build(options, Vocabulary.of(tokenizer), config["block_tokens"])
     load_tensors(model, load_file(folder.weights), source=folder.weights)
-    return Loaded(model.eval(), Tokenizer.from_file(str(folder.tokenizer)))
+    return Loaded(model.eval(), tokenizer)

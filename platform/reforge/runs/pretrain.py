@@ -28,9 +28,9 @@ from reforge.loop import (
     train,
     validate,
 )
-from reforge.models import count_parameters
+from reforge.models import BackboneOptions, count_parameters
 from reforge.objectives import Sample
-from reforge.runs.build import build_data, build_state
+from reforge.runs.build import build_data, build_state, resolve_model
 from reforge.runs.folder import RunFolder, storage_errors, write_atomically
 from reforge.runs.job import PretrainJob
 from reforge.spec import UserError, render
@@ -76,7 +76,8 @@ def pretrain(
     folder = RunFolder(run_folder)
     held: list[TextIO] = []  # kept open, and so locked, until this function ends
     world.on_first(lambda: held.append(folder.claim(job)))
-    state = build_state(job, prepared, device)
+    model, notes = resolve_model(job, prepared.tokenizer.get_vocab_size(), world)
+    state = build_state(job, prepared, device, model)
     data = build_data(prepared)
     checkpoints = Checkpoints(folder.checkpoints, lambda line: observe({"say": line}))
     newest = world.on_first(checkpoints.newest_complete)
@@ -85,6 +86,8 @@ def pretrain(
     trackers: list[Tracker] = []
     world.on_first(lambda: trackers.append(open_tracker(job, folder, prepared, state, observe)))
     tracker = trackers[0] if trackers else None
+    for note in notes if tracker else []:
+        observe({"say": note})
     valid: dict[str, float] = {}
     try:
         for report in train(state, data, job.train, job.optimizer, world):
@@ -98,7 +101,7 @@ def pretrain(
         if not valid:  # killed between the last step and the export: nothing was left to train
             valid = validate(state, data, job.train, world)
         seconds = time.monotonic() - started
-        result = world.on_first(lambda: export(job, folder, prepared, state, valid, seconds))
+        result = world.on_first(lambda: export(job, model, folder, prepared, state, valid, seconds))
     finally:
         if tracker:
             tracker.close()
@@ -208,9 +211,18 @@ def as_markdown(samples: list[Sample]) -> str:
 
 
 def export(
-    job: PretrainJob, folder: RunFolder, prepared: Prepared, state: LoopState, valid: dict[str, float], seconds: float
+    job: PretrainJob,
+    model: BackboneOptions,
+    folder: RunFolder,
+    prepared: Prepared,
+    state: LoopState,
+    valid: dict[str, float],
+    seconds: float,
 ) -> PretrainResult:
-    """Write the files that make the folder usable on its own, the result last."""
+    """Write the files that make the folder usable on its own, the result last.
+
+    The model's options go in as they were decided here: elsewhere `auto` could mean another attention.
+    """
     result = PretrainResult(
         step=state.step,
         tokens_seen=state.tokens_seen,
@@ -221,7 +233,7 @@ def export(
     )
     config = {
         "format": 1,
-        "model": job.model.model_dump(mode="json"),
+        "model": model.model_dump(mode="json"),
         "objective": job.objective.model_dump(mode="json"),
         "vocab_size": prepared.tokenizer.get_vocab_size(),
         "block_tokens": job.data.block_tokens,
