@@ -3,18 +3,29 @@
 import pytest
 import torch
 
-from reforge.loop.precision import autocast, has_bf16_units, resolve_precision
+from reforge.loop.precision import Precision, autocast, has_bf16_units, resolve_precision
+from reforge.spec import UserError
 
 CPU = torch.device("cpu")
 
 
 def test_auto_follows_the_device() -> None:
-    expected = "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "fp32"
-    assert resolve_precision("auto", CPU) == expected
+    capabilities = torch.cpu.get_capabilities()
+    has_units = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    assert resolve_precision("auto", CPU) == ("bf16" if has_units else "fp32")
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
-def test_autocast_runs_products_in_that_precision(precision: str, dtype: torch.dtype) -> None:
+def test_bf16_is_refused_where_there_are_no_units_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False, "avx2": True})
+    with pytest.raises(UserError, match=r"train\.precision: bf16 needs a CPU with bf16 units"):
+        resolve_precision("bf16", CPU)
+    assert resolve_precision("auto", CPU) == "fp32"
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("auto", torch.bfloat16), ("fp32", torch.float32)])
+def test_autocast_runs_products_in_that_precision(precision: Precision, dtype: torch.dtype) -> None:
+    if precision == "auto" and not has_bf16_units(CPU):
+        pytest.skip("this CPU has no bf16 units")
     with autocast(precision, CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
