@@ -33,7 +33,13 @@ import resource
 path, storage, vocab_size, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-data = Data(corpus=Text(path=path, documents_by="blank_line"), block_tokens=64, valid_fraction=0.1, shard_mib=1)
+data = Data(
+    corpus=Text(path=path, documents_by="blank_line"),
+    batches=sys.argv[5],
+    block_tokens=64,
+    valid_fraction=0.1,
+    shard_mib=1,
+)
 print(prepare(data, WordPiece(vocab_size=vocab_size), storage).folder)
 """
 
@@ -58,11 +64,16 @@ class Told(list[str]):
         return any(words in line for line in self)
 
 
-def data_of(corpus: Path, valid_fraction: float = 0.2, block_tokens: int = 64) -> Data:
-    return Data(corpus=Text(path=corpus), block_tokens=block_tokens, valid_fraction=valid_fraction)
+def data_of(corpus: Path, valid_fraction: float = 0.2, block_tokens: int = 64, batches: str = "packed") -> Data:
+    return Data(
+        corpus=Text(path=corpus),
+        batches=batches,  # type: ignore[arg-type]
+        block_tokens=block_tokens,
+        valid_fraction=valid_fraction,
+    )
 
 
-def run(corpus: Path, storage: Path, tokenizer: WordPiece = TOKENIZER, **options: float) -> tuple[Prepared, Told]:
+def run(corpus: Path, storage: Path, tokenizer: WordPiece = TOKENIZER, **options: float | str) -> tuple[Prepared, Told]:
     told = Told()
     return prepare(data_of(corpus, **options), tokenizer, storage, told), told  # type: ignore[arg-type]
 
@@ -120,6 +131,8 @@ def test_a_changed_request_prepares_anew(corpus: Path, tmp_path: Path) -> None:
     others = [
         other_blocks,
         run(corpus, tmp_path, valid_fraction=0.3)[0],
+        run(corpus, tmp_path, batches="bucketed")[0],
+        run(corpus, tmp_path, batches="bucketed", block_tokens=32)[0],
         run(corpus, tmp_path, tokenizer=WordPiece(vocab_size=500))[0],
         run(corpus, tmp_path, tokenizer=WordPiece(vocab_size=400, lowercase=True))[0],
     ]
@@ -128,7 +141,7 @@ def test_a_changed_request_prepares_anew(corpus: Path, tmp_path: Path) -> None:
     others.append(run(corpus, tmp_path)[0])
     changed.rename(corpus / "zzz")
     others.append(run(corpus, tmp_path)[0])
-    assert len({prepared.folder for prepared in [first, *others]}) == 7
+    assert len({prepared.folder for prepared in [first, *others]}) == 9
 
 
 def test_documents_stay_on_their_side_when_others_are_added(corpus: Path, tmp_path: Path) -> None:
@@ -182,6 +195,28 @@ def test_the_manifest_counts_what_is_there(corpus: Path, tmp_path: Path) -> None
     assert told.says("30 documents")
 
 
+def test_rows_of_one_document_each(corpus: Path, tmp_path: Path) -> None:
+    packed, _ = run(corpus, tmp_path)
+    bucketed, told = run(corpus, tmp_path, batches="bucketed")
+    assert told.says("rows of up to 64 (")
+    places, padding = 0, 0
+    for name, samples in (("train", bucketed.train), ("valid", bucketed.valid)):
+        before, split = packed.report["splits"][name], bucketed.report["splits"][name]
+        assert {key: split[key] for key in ("documents", "tokens", "bytes", "unknown_tokens")} == {
+            key: before[key] for key in ("documents", "tokens", "bytes", "unknown_tokens")
+        }
+        assert len(samples) == split["blocks"] == sum(bucket["rows"] for bucket in split["buckets"])
+        places += samples.num_tokens
+        rows = [samples.blocks(np.array([index]))[0] for index in range(len(samples))]
+        padding += sum(int((row == 0).sum()) for row in rows)
+        ids = np.concatenate(rows)
+        assert (ids >= 4).sum() + (ids == 1).sum() == split["tokens"]
+        assert (ids == SEP).sum() == len(samples)
+    assert told.says(f"padding: {padding / places:.2%} of all tokens, in rows of ")
+    assert run(corpus, tmp_path, batches="bucketed")[1].says("reused")
+    assert open_prepared(bucketed.folder).train.check(partners=True) is None
+
+
 def test_a_damaged_folder_is_noticed_and_made_anew(corpus: Path, tmp_path: Path) -> None:
     first, _ = run(corpus, tmp_path)
     shard = first.folder / "train-00000.bin"
@@ -210,8 +245,8 @@ def large_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def start(corpus: Path, storage: Path, limit: int = 0) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", PREPARE, str(corpus), str(storage), "800", str(limit)]
+def start(corpus: Path, storage: Path, limit: int = 0, batches: str = "packed") -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", PREPARE, str(corpus), str(storage), "800", str(limit), batches]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -222,17 +257,18 @@ def wait_for(found: Iterator[bool]) -> None:
         time.sleep(0.002)
 
 
-def test_a_killed_preparation_leaves_nothing_that_counts(large_corpus: Path, tmp_path: Path) -> None:
-    expected = Path(start(large_corpus, tmp_path / "undisturbed").communicate()[0].split()[-1])
+@pytest.mark.parametrize("batches", ["packed", "bucketed"])
+def test_a_killed_preparation_leaves_nothing_that_counts(large_corpus: Path, tmp_path: Path, batches: str) -> None:
+    expected = Path(start(large_corpus, tmp_path / "undisturbed", batches=batches).communicate()[0].split()[-1])
     storage = tmp_path / "killed"
-    process = start(large_corpus, storage)
+    process = start(large_corpus, storage, batches=batches)
     shard = "_prepared/.building-shards-*/train-*.bin"
     wait_for(any(file.stat().st_size for file in storage.glob(shard)) for _ in iter(int, 1))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert list(storage.glob("_prepared/.building-shards-*"))
     assert not list(storage.glob("_prepared/shards-*"))
-    output, _ = start(large_corpus, storage).communicate()
+    output, _ = start(large_corpus, storage, batches=batches).communicate()
     folder = Path(output.split()[-1])
     assert folder.name == expected.name
     assert "reused" in output  # the tokenizer was complete
@@ -242,11 +278,12 @@ def test_a_killed_preparation_leaves_nothing_that_counts(large_corpus: Path, tmp
     assert not list(storage.glob("_prepared/.building-*"))
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(large_corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batches", ["packed", "bucketed"])
+def test_a_full_disk_is_said_and_leaves_nothing(large_corpus: Path, tmp_path: Path, batches: str) -> None:
     # A file may not grow beyond the limit: the same refusal from the file system as a full disk, in the middle.
     file = tmp_path / "corpus.txt"
     file.write_text(large_corpus.read_text(encoding="utf-8")[:300_000], encoding="utf-8")
-    _, errors = start(file, tmp_path, limit=60_000).communicate()
+    _, errors = start(file, tmp_path, 60_000, batches).communicate()
     assert f"UserError: cannot prepare the data in {tmp_path}/_prepared: File too large" in errors
     assert not list((tmp_path / "_prepared").glob(".building-*"))
     assert not list((tmp_path / "_prepared").glob("shards-*"))

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
 
+from reforge.batches.bucketing import BucketedPacker
 from reforge.batches.data import Data
 from reforge.batches.fingerprint import FileHashes, code_fingerprint, digest, file_stamp
 from reforge.batches.packing import Packer, pack
@@ -30,6 +32,7 @@ _FORMAT = 1
 _KEY_DIGITS = 12
 _MIB = 1 << 20
 _SPLITS = ("train", "valid")
+_PACKERS = {"packed": Packer, "bucketed": BucketedPacker}
 
 
 def prepare(data: Data, tokenizer: TokenizerOptions, storage: Path, announce: Announce = print) -> Prepared:
@@ -82,7 +85,7 @@ class _Request:
                 "libraries": [tokenizers.__version__, unicodedata.unidata_version],
             }
         )
-        packing_key = [data.block_tokens, data.shard_mib, code_fingerprint(Packer, ShardWriter)]
+        packing_key = [data.block_tokens, data.shard_mib, code_fingerprint(_PACKERS[data.batches], ShardWriter)]
         return cls(data, options, stamps, tokenizer_key, digest([tokenizer_key, *packing_key]), root)
 
     @property
@@ -115,10 +118,7 @@ def _build_shards(request: _Request, announce: Announce) -> None:
     tokenizer = _tokenizer(request, reading, announce)
     dtype = token_dtype(tokenizer.get_vocab_size())
     with building(request.shards) as folder:
-        writers = {
-            split: ShardWriter(folder, split, data.block_tokens, dtype, data.shard_mib * _MIB) for split in _SPLITS
-        }
-        packers = {split: Packer(writer, data.block_tokens, dtype) for split, writer in writers.items()}
+        packers = {split: _packer(data, folder, split, dtype) for split in _SPLITS}
         pack(reading.documents("packing"), tokenizer, packers)
         request.check_unchanged()
         write_synced(folder / TOKENIZER, tokenizer.to_str(pretty=True))
@@ -139,6 +139,13 @@ def _build_shards(request: _Request, announce: Announce) -> None:
     for line in report_lines(manifest):
         announce(line)
     announce(f"prepared {request.shards}")
+
+
+def _packer(data: Data, folder: Path, split: str, dtype: np.dtype[Any]) -> Packer:
+    max_bytes = data.shard_mib * _MIB
+    if data.batches == "bucketed":
+        return BucketedPacker(folder, split, data.block_tokens, dtype, max_bytes)
+    return Packer(ShardWriter(folder, split, data.block_tokens, dtype, max_bytes), data.block_tokens, dtype)
 
 
 def _tokenizer(request: _Request, reading: Reading, announce: Announce) -> tokenizers.Tokenizer:

@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from reforge.batches.bucketed import Bucket, BucketedSamples
+from reforge.batches.bucketing import DOCUMENT_DTYPE
+from reforge.batches.packed import PackedSamples
+from reforge.batches.samples import Samples
 from reforge.batches.shards import Shards
 from reforge.batches.storage import read_manifest
 from reforge.spec import UserError
@@ -16,12 +20,12 @@ TOKENIZER = "tokenizer.json"
 
 @dataclass(frozen=True)
 class Prepared:
-    """Tokenizer and shards of both splits, the manifest that came with them, and the hash of all that made them."""
+    """Tokenizer and samples of both splits, the manifest that came with them, and the hash of all that made them."""
 
     folder: Path
     tokenizer: Tokenizer
-    train: Shards
-    valid: Shards
+    train: Samples
+    valid: Samples
     report: dict[str, Any]
     fingerprint: str
 
@@ -40,17 +44,29 @@ def open_prepared(folder: Path) -> Prepared:
     manifest, trouble = read_manifest(folder)
     if manifest is None:
         raise UserError(f"{folder} holds no prepared data: {trouble or 'it does not exist'}")
-    splits = {name: _shards(folder, manifest, split) for name, split in manifest["splits"].items()}
     return Prepared(
         folder=folder,
         tokenizer=Tokenizer.from_file(str(folder / TOKENIZER)),
-        train=splits["train"],
-        valid=splits["valid"],
+        train=_samples(folder, manifest, "train"),
+        valid=_samples(folder, manifest, "valid"),
         report=manifest,
         fingerprint=manifest["fingerprint"],
     )
 
 
-def _shards(folder: Path, manifest: dict[str, Any], split: dict[str, Any]) -> Shards:
-    files = [(folder / name, blocks) for name, blocks in split["files"]]
-    return Shards(files, manifest["block_tokens"], np.dtype(manifest["dtype"]))
+def _samples(folder: Path, manifest: dict[str, Any], name: str) -> Samples:
+    split, dtype = manifest["splits"][name], np.dtype(manifest["dtype"])
+    if "buckets" not in split:
+        return PackedSamples(_shards(folder, split["files"], manifest["block_tokens"], dtype))
+    buckets = [
+        Bucket(
+            _shards(folder, bucket["files"], bucket["row_tokens"], dtype),
+            _shards(folder, bucket["document_files"], 1, DOCUMENT_DTYPE),
+        )
+        for bucket in split["buckets"]
+    ]
+    return BucketedSamples(name, buckets)
+
+
+def _shards(folder: Path, files: list[tuple[str, int]], row_tokens: int, dtype: np.dtype[Any]) -> Shards:
+    return Shards([(folder / name, rows) for name, rows in files], row_tokens, dtype)

@@ -10,16 +10,31 @@ def report_lines(manifest: dict[str, Any]) -> list[str]:
         name: sum(split[name] for split in splits.values()) for name in ("documents", "tokens", "bytes", "blocks")
     }
     valid = splits["valid"]
+    bucketed = "buckets" in valid
+    shape = f"{'rows of up to' if bucketed else 'blocks of'} {manifest['block_tokens']}"
     lines = [
         f"{totals['documents']:,} documents ({valid['documents']:,} for validation), {totals['bytes'] / 1e6:,.1f} MB, "
-        f"{totals['tokens']:,} tokens of a vocabulary of {manifest['vocab_size']:,}, {totals['blocks']:,} blocks of "
-        f"{manifest['block_tokens']} ({valid['blocks']:,} for validation)"
+        f"{totals['tokens']:,} tokens of a vocabulary of {manifest['vocab_size']:,}, "
+        f"{totals['blocks']:,} {shape} ({valid['blocks']:,} for validation)"
     ]
+    if bucketed:
+        lines.append(_lengths(manifest))
     lines += [_counts(name, corpus[name]) for name in ("dropped", "fixed") if corpus[name]]
     unknown = sum(split["unknown_tokens"] for split in splits.values())
     if unknown:
         lines.append(f"unknown: {unknown:,} tokens are [UNK] ({unknown / totals['tokens']:.3%})")
     return lines
+
+
+def _lengths(manifest: dict[str, Any]) -> str:
+    """In how many lengths the rows are, and how much of them is padding."""
+    buckets = [bucket for split in manifest["splits"].values() for bucket in split["buckets"]]
+    lengths = {bucket["row_tokens"] for bucket in buckets}
+    places = sum(bucket["rows"] * bucket["row_tokens"] for bucket in buckets)
+    padding = 1 - sum(bucket["tokens"] for bucket in buckets) / places
+    return (
+        f"padding: {padding:.2%} of all tokens, in rows of {len(lengths)} lengths from {min(lengths)} to {max(lengths)}"
+    )
 
 
 def _counts(name: str, counts: dict[str, int]) -> str:

@@ -1,38 +1,109 @@
-"""Which blocks make up a step's batch: a function of (seed, step), the same whoever asks and however many share it.
+"""What training and validation read of a split: rows, their order, and the batches of a step.
 
-step s takes positions s*G .. s*G+G-1 of an endless stream; epoch e of the stream is permutation e of all blocks.
+    (seed, step) --rows_at--> Rows of the global batch --share--> Rows of a rank --read--> Batch
+
+The order is a function of (seed, epoch) alone: the same whoever asks and however many share it.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from reforge.batches.order import Ints, permute
-from reforge.batches.shards import Shards
+from reforge.batches.order import Ints
 
 
 class Batch(NamedTuple):
-    """Blocks and where they stand in the data."""
+    """Rows of one length and where they stand in the data.
+
+    partners: for each row one of another document, where they were asked for; T' may differ from T
+    """
 
     ids: Ints  # [B, T]
     epochs: Ints  # [B]
-    samples: Ints  # [B], index of the block in the whole split
+    samples: Ints  # [B], index of the row in the whole split
+    partners: Ints | None = None  # [B, T']
 
 
-def global_samples(num_blocks: int, seed: int, step: int, global_batch_blocks: int) -> tuple[Ints, Ints]:
-    """Epoch and block index [G] of every block of a step's global batch, in constant time for any step."""
-    assert num_blocks > 0
-    positions = np.arange(step * global_batch_blocks, (step + 1) * global_batch_blocks, dtype=np.int64)
-    epochs, offsets = np.divmod(positions, num_blocks)
-    return epochs, permute(offsets, num_blocks, seed, epochs)
+class Rows(NamedTuple):
+    """Rows of one length, by their place in the data."""
+
+    epochs: Ints  # [B]
+    samples: Ints  # [B]
+    row_tokens: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all rows, padding included."""
+        return len(self.samples) * self.row_tokens
+
+    def share(self, rank: int, world_size: int) -> "Rows":
+        """One rank's slice; the slices of all ranks, joined, are the whole.
+
+        Sizes differ by at most one, so with fewer rows than ranks some get none.
+        """
+        assert 0 <= rank < world_size
+        start, stop = (len(self.samples) * edge // world_size for edge in (rank, rank + 1))
+        return Rows(self.epochs[start:stop], self.samples[start:stop], self.row_tokens)
 
 
-def rank_batch(shards: Shards, seed: int, step: int, global_batch_blocks: int, rank: int, world_size: int) -> Batch:
-    """One rank's slice of a step's global batch; the slices of all ranks, joined, are the global batch.
+class Samples(ABC):
+    """The rows of one split, each with an index in range(len()). Pickles as paths.
 
-    Sizes differ by at most one, so with fewer blocks than ranks some get none.
+    block_tokens: length of the longest row
+    num_tokens: of all rows, padding included
     """
-    assert 0 <= rank < world_size
-    epochs, samples = global_samples(len(shards), seed, step, global_batch_blocks)
-    start, stop = (global_batch_blocks * edge // world_size for edge in (rank, rank + 1))
-    return Batch(shards.blocks(samples[start:stop]), epochs[start:stop], samples[start:stop])
+
+    block_tokens: int
+    num_tokens: int
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def rows_at(self, seed: int, step: int, global_batch_tokens: int) -> Rows:
+        """The global batch of a step: rows of one length, of at most `global_batch_tokens` tokens together."""
+
+    @abstractmethod
+    def epoch_at(self, step: int, global_batch_tokens: int) -> float:
+        """How often the split has been seen after `step` steps."""
+
+    @abstractmethod
+    def lengths(self, indices: Ints) -> Ints:
+        """Tokens of each row at `indices` [n], its padding included. They never fall from one index to the next."""
+
+    @abstractmethod
+    def padded(self, indices: Ints, row_tokens: int) -> Ints:
+        """The rows at `indices` [n] as [n, row_tokens]; none may be longer."""
+
+    @abstractmethod
+    def partners(self, seed: int, rows: Rows) -> Ints:
+        """For each of `rows` one of another document [B, T'], a function of (seed, epoch, sample) alone."""
+
+    @abstractmethod
+    def check(self, partners: bool) -> None:
+        """Raise UserError where `partners` are wanted and there can be none."""
+
+    def blocks(self, indices: Ints) -> Ints:
+        """The rows at `indices` [n] as [n, T], padded to the longest of them."""
+        return self.padded(indices, int(self.lengths(indices).max(initial=1)))
+
+    def read(self, rows: Rows, seed: int, partners: bool = False) -> Batch:
+        """The batch of `rows`, with partners where they are wanted."""
+        ids = self.padded(rows.samples, rows.row_tokens)
+        return Batch(ids, rows.epochs, rows.samples, self.partners(seed, rows) if partners else None)
+
+    def parts(self, indices: Ints, epoch: int, max_tokens: int) -> Iterator[tuple[int, Rows]]:
+        """`indices` (ascending) in parts of one length, none of more than `max_tokens` tokens but of a row at least.
+
+        Yields where a part starts among `indices`, and its rows.
+        """
+        lengths = self.lengths(indices)
+        start = 0
+        while start < len(indices):
+            row_tokens = int(lengths[start])
+            same = int(np.searchsorted(lengths, row_tokens, side="right"))
+            end = min(same, start + max(1, max_tokens // row_tokens))
+            yield start, Rows(np.full(end - start, epoch), indices[start:end], row_tokens)
+            start = end

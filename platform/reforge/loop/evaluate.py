@@ -1,9 +1,9 @@
-"""Validation: the same blocks under the same masks every time, summed over all ranks before any division."""
+"""Validation: the same rows under the same masks every time, summed over all ranks before any division."""
 
 import numpy as np
 import torch
 
-from reforge.batches import Batch, Shards
+from reforge.batches import Samples
 from reforge.loop.precision import Precision, autocast
 from reforge.loop.state import seed_everything
 from reforge.loop.world import World
@@ -14,9 +14,9 @@ from reforge.spec import UserError
 VALIDATION_EPOCH = -1
 
 
-def evaluation_blocks(shards: Shards, max_blocks: int | None) -> np.ndarray:
-    """Indices of the blocks that are scored: all, or `max_blocks` spread evenly over the set."""
-    num_blocks = len(shards)
+def evaluation_blocks(samples: Samples, max_blocks: int | None) -> np.ndarray:
+    """Indices of the rows that are scored: all, or `max_blocks` spread evenly over the set."""
+    num_blocks = len(samples)
     if max_blocks is None or max_blocks >= num_blocks:
         return np.arange(num_blocks)
     return np.arange(max_blocks) * num_blocks // max_blocks
@@ -25,28 +25,26 @@ def evaluation_blocks(shards: Shards, max_blocks: int | None) -> np.ndarray:
 @torch.no_grad()
 def evaluate(
     model: Objective,
-    shards: Shards,
+    samples: Samples,
     *,
     world: World,
     precision: Precision,
     seed: int,
     tokens_per_byte: float,
-    micro_batch_blocks: int,
+    micro_batch_tokens: int,
     max_blocks: int | None = None,
 ) -> dict[str, float]:
-    """Metrics of `model` on `shards`, the same on every rank; every rank must call it."""
-    indices = evaluation_blocks(shards, max_blocks)
+    """Metrics of `model` on `samples`, the same on every rank; every rank must call it."""
+    indices = evaluation_blocks(samples, max_blocks)
     names = list(model.terms)
     totals = torch.zeros(2 * len(names) + len(model.count_names), dtype=torch.float64, device=world.device)
     model.eval()
-    for start in range(0, len(indices), micro_batch_blocks):
-        if (start // micro_batch_blocks) % world.size != world.rank:
+    for number, (start, rows) in enumerate(samples.parts(indices, VALIDATION_EPOCH, micro_batch_tokens)):
+        if number % world.size != world.rank:
             continue
-        samples = indices[start : start + micro_batch_blocks]
         # LSH hashes are random in evaluation too: tied to the place, the same weights give the same score.
         seed_everything(seed, "evaluate", start)
-        batch = Batch(shards.blocks(samples), np.full(len(samples), VALIDATION_EPOCH), samples)
-        inputs = model.collate(batch, seed).to(world.device)
+        inputs = model.collate(samples.read(rows, seed, model.needs_partners), seed).to(world.device)
         with autocast(precision, world.device):
             scores = model(**inputs.tensors)
         num_targets = torch.tensor([float(inputs.num_targets[name]) for name in names], device=world.device)

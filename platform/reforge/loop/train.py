@@ -1,6 +1,7 @@
 """The training loop as a generator of step reports.
 
-    rank_batch --split--> micro-batches --collate--> forward, backward --one all-reduce--> clip --> update --> report
+    rows of the step --share--> Batch --split--> micro-batches --collate--> forward, backward --one all-reduce--> clip
+        --> update --> report
 
 Whoever drives it saves, logs and reports. The same spec gives the same global batches on any number of workers.
 """
@@ -17,7 +18,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from reforge.batches import Batch, Shards, rank_batch
+from reforge.batches import Batch, Samples
 from reforge.loop.evaluate import evaluate
 from reforge.loop.optimizer import OptimizerOptions
 from reforge.loop.precision import Precision, autocast
@@ -33,6 +34,7 @@ BEST_METRIC = "loss"
 class TrainOptions(Part):
     """The `train:` section of a job spec. `_tokens` count tokens of blocks, padding included.
 
+    A step takes as many blocks (rows of one length where data.batches is bucketed) as go into `global_batch_tokens`.
     `micro_batch_tokens` bounds what one worker puts through the model at once; gradients of several micro-batches are
     added up to the global batch. `eval_blocks` bounds how many validation blocks are scored (null: all).
     """
@@ -49,7 +51,7 @@ class TrainOptions(Part):
     seed: int = Field(1, ge=0, lt=2**32)
 
     def micro_batch_blocks(self, block_tokens: int) -> int:
-        """How many blocks one worker puts through the model at once, at most."""
+        """How many blocks of a length one worker puts through the model at once, at most."""
         return max(1, self.micro_batch_tokens // block_tokens)
 
 
@@ -61,8 +63,8 @@ class TrainingDiverged(UserError):
 class TrainData:
     """What the loop trains and validates on."""
 
-    train: Shards
-    valid: Shards
+    train: Samples
+    valid: Samples
     valid_tokens_per_byte: float
 
 
@@ -91,37 +93,38 @@ def train(
 ) -> Iterator[StepReport]:
     """Train `state` in place up to `options.max_steps`, one report a step; every rank must consume it in step.
 
-    Raises TrainingDiverged before an update that would ruin the weights.
+    Raises TrainingDiverged before an update that would ruin the weights, UserError where the data cannot give what the
+    objective needs.
     """
-    block_tokens = data.train.block_tokens
-    global_blocks = options.global_batch_tokens // block_tokens
-    micro_blocks = options.micro_batch_blocks(block_tokens)
+    for samples in (data.train, data.valid):
+        samples.check(state.model.needs_partners)
     model = wrap(state.model, world)
     state.model.train()
-    settle_buckets(model, state, block_tokens, world)
+    settle_buckets(model, state, data.train.block_tokens, world)
     while state.step < options.max_steps:
         started = time.perf_counter()
-        batch = rank_batch(data.train, state.seed, state.step, global_blocks, world.rank, world.size)
-        num_micro = math.ceil(math.ceil(global_blocks / world.size) / micro_blocks)
+        rows = data.train.rows_at(state.seed, state.step, options.global_batch_tokens)
+        batch = data.train.read(rows.share(world.rank, world.size), state.seed, state.model.needs_partners)
+        num_micro = math.ceil(math.ceil(len(rows.samples) / world.size) / options.micro_batch_blocks(rows.row_tokens))
         micro_inputs = [state.model.collate(part, state.seed) for part in split(batch, num_micro)]
         lr = optimizer_options.lr_at(state.step + 1, options.max_steps)
         seed_everything(state.seed, "train", state.step, world.rank)
         terms, grad_norm = take_step(model, state, micro_inputs, lr, optimizer_options.max_grad_norm, options, world)
         state.step += 1
-        state.tokens_seen += global_blocks * block_tokens
+        state.tokens_seen += rows.num_tokens
         seconds = time.perf_counter() - started
         valid = {}
         if state.step % options.eval_every_steps == 0 or state.step == options.max_steps:
             valid = validate(state, data, options, world)
         yield StepReport(
             step=state.step,
-            epoch=state.step * global_blocks / len(data.train),
+            epoch=data.train.epoch_at(state.step, options.global_batch_tokens),
             loss=weighted(terms, state.model),
             terms=terms,
             lr=lr,
             grad_norm=grad_norm,
             tokens_seen=state.tokens_seen,
-            tokens_per_second=global_blocks * block_tokens / seconds,
+            tokens_per_second=rows.num_tokens / seconds,
             valid=valid,
             is_best=note_best(state, valid),
         )
@@ -136,7 +139,7 @@ def validate(state: LoopState, data: TrainData, options: TrainOptions, world: Wo
         precision=options.precision,
         seed=state.seed,
         tokens_per_byte=data.valid_tokens_per_byte,
-        micro_batch_blocks=options.micro_batch_blocks(data.train.block_tokens),
+        micro_batch_tokens=options.micro_batch_tokens,
         max_blocks=options.eval_blocks,
     )
 
@@ -213,7 +216,7 @@ def settle_buckets(model: nn.Module, state: LoopState, block_tokens: int, world:
     undisturbed run.
     """
     if isinstance(model, DistributedDataParallel):
-        nothing = Batch(np.zeros((1, block_tokens), np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+        nothing = blank(block_tokens, state.model.needs_partners)
         inputs = state.model.collate(nothing, state.seed).to(world.device)
         sum(model(**inputs.tensors).losses.values()).backward()
         state.optimizer.zero_grad(set_to_none=True)
@@ -243,16 +246,22 @@ def gradients_kept_local(model: nn.Module, keep: bool) -> contextlib.AbstractCon
 def split(batch: Batch, num_parts: int) -> list[Batch]:
     """`batch` in `num_parts` parts of nearly equal size.
 
-    Every rank must run the same number of micro-steps. A rank with too few samples repeats its first block emptied to
-    padding: nothing in it can be a target, so it adds nothing to loss or gradient.
+    Every rank must run the same number of micro-steps: one with too few samples runs rows of padding in their place.
     """
     parts = []
     for places in np.array_split(np.arange(len(batch.samples)), num_parts):
         if len(places):
-            parts.append(Batch(batch.ids[places], batch.epochs[places], batch.samples[places]))
+            partners = None if batch.partners is None else batch.partners[places]
+            parts.append(Batch(batch.ids[places], batch.epochs[places], batch.samples[places], partners))
         else:
-            parts.append(Batch(np.zeros_like(batch.ids[:1]), batch.epochs[:1], batch.samples[:1]))
+            parts.append(blank(batch.ids.shape[1], batch.partners is not None))
     return parts
+
+
+def blank(num_tokens: int, partners: bool) -> Batch:
+    """One row of padding: nothing in it can be a target, so it adds nothing to loss or gradient."""
+    ids, place = np.zeros((1, num_tokens), np.int64), np.zeros(1, np.int64)
+    return Batch(ids, place, place, ids if partners else None)
 
 
 def note_best(state: LoopState, valid: dict[str, float]) -> bool:

@@ -75,12 +75,14 @@ class Objective(nn.Module, ABC):
     terms: weight of each term's mean in the loss
     count_names: the names of `Scores.counts` in evaluation
     metric_names: the figures that `metrics` gives, "loss" (the weighted sum) among them
+    needs_partners: whether `collate` wants a row of another document beside every row (`Batch.partners`)
     """
 
     backbone: Backbone
     terms: Mapping[str, float]
     count_names: tuple[str, ...] = ()
     metric_names: tuple[str, ...]
+    needs_partners: bool = False
 
     @abstractmethod
     def collate(self, batch: Batch, seed: int) -> Inputs:

@@ -49,8 +49,8 @@ def dry_run(job: PretrainJob, prepared_folder: Path, device: torch.device) -> Dr
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         precision=precision,
         num_parameters=num_parameters,
-        train_tokens=len(prepared.train) * job.data.block_tokens,
-        valid_tokens=len(prepared.valid) * job.data.block_tokens,
+        train_tokens=prepared.train.num_tokens,
+        valid_tokens=prepared.valid.num_tokens,
         losses=tuple(report.loss for report in reports),
         tokens_per_second=reports[-1].tokens_per_second,
         estimated_bytes=estimate_bytes(

@@ -1,0 +1,142 @@
+"""Rows of one document each: every token of every document, in order, in the shortest length that holds it."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reforge.batches.bucketed import Bucket, BucketedSamples
+from reforge.batches.bucketing import DOCUMENT_DTYPE, BucketedPacker, row_lengths
+from reforge.batches.packing import CLS, PAD, SEP, pack
+from reforge.batches.shards import Shards, token_dtype
+from reforge.spec import UserError
+from reforge.tokenizers.wordpiece import WordPiece
+
+FIRST_ID = 5
+
+
+def bucketed(
+    folder: Path, lengths: list[int], block_tokens: int, piece: int = 10**6
+) -> tuple[BucketedSamples, BucketedPacker]:
+    """Documents of `lengths`, each of ids of its own; they come in pieces of `piece` tokens at most."""
+    dtype = np.dtype("<u4")
+    packer = BucketedPacker(folder, "train", block_tokens, dtype, max_bytes=4096)
+    for ids in documents(lengths):
+        for start in range(0, max(1, len(ids)), piece):
+            packer.add(ids[start : start + piece], num_bytes=piece, ends_document=start + piece >= len(ids))
+    packer.finish()
+    return opened(folder, packer, dtype), packer
+
+
+def documents(lengths: list[int]) -> list[list[int]]:
+    ends = FIRST_ID + np.cumsum(lengths)
+    return [list(range(end - length, end)) for end, length in zip(ends.tolist(), lengths, strict=True)]
+
+
+def opened(folder: Path, packer: BucketedPacker, dtype: np.dtype[np.unsignedinteger]) -> BucketedSamples:
+    def shards(files: list[tuple[str, int]], length: int, dtype: np.dtype[np.unsignedinteger]) -> Shards:
+        return Shards([(folder / name, rows) for name, rows in files], length, dtype)
+
+    return BucketedSamples(
+        "train",
+        [
+            Bucket(shards(b["files"], b["row_tokens"], dtype), shards(b["document_files"], 1, DOCUMENT_DTYPE))
+            for b in packer.report()["buckets"]
+        ],
+    )
+
+
+LENGTHS = [1, 30, 62, 63, 0, 14, 15, 500, 124, 125, 186, 61, 2, 62, 7] * 3
+
+
+@pytest.mark.parametrize("piece", [10**6, 40, 1])
+def test_rows_hold_all_tokens_and_never_two_documents(tmp_path: Path, piece: int) -> None:
+    samples, packer = bucketed(tmp_path, LENGTHS, 64, piece)
+    texts: dict[int, list[list[int]]] = {}
+    for index in range(len(samples)):
+        [row] = samples.blocks(np.array([index]))
+        text = row[1 : row.tolist().index(SEP)].tolist()
+        assert row.tolist() == [CLS, *text, SEP] + [PAD] * (len(row) - len(text) - 2)
+        assert len(row) == min(length for length in row_lengths(64) if length >= len(text) + 2)
+        [document] = [number for number, ids in enumerate(documents(LENGTHS)) if text[0] in ids]
+        texts.setdefault(document, []).append(text)
+    for number, ids in enumerate(documents(LENGTHS)):
+        rows = sorted(texts.get(number, []))
+        assert [token for text in rows for token in text] == ids
+        assert all(len(text) == 62 for text in rows[:-1])
+    assert (packer.documents, packer.tokens, packer.blocks) == (len(LENGTHS), sum(LENGTHS), len(samples))
+
+
+def test_pieces_and_flushes_change_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+    for name, flush, piece in (("whole", 1 << 18, 10**6), ("flushed", 1, 50), ("by token", 100, 1)):
+        monkeypatch.setattr("reforge.batches.packing._FLUSH_TOKENS", flush)
+        folders.append(tmp_path / name)
+        folders[-1].mkdir()
+        bucketed(folders[-1], LENGTHS, 64, piece)
+    contents = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in folders]
+    assert contents[0] == contents[1] == contents[2]
+    assert max(len(content) for content in contents[0].values()) <= 4096
+
+
+def test_the_documents_of_rows_are_stored(tmp_path: Path) -> None:
+    samples, _ = bucketed(tmp_path, LENGTHS, 64)
+    owner = {token: number for number, ids in enumerate(documents(LENGTHS)) for token in ids}
+    for bucket in samples.buckets:
+        rows, numbers = (shards.blocks(np.arange(len(bucket.rows))) for shards in bucket)
+        assert [owner[token] for token in rows[:, 1]] == numbers[:, 0].tolist()
+
+
+def test_the_report_counts_rows_tokens_and_padding(tmp_path: Path) -> None:
+    samples, packer = bucketed(tmp_path, LENGTHS, 64)
+    report = packer.report()
+    assert "files" not in report
+    for bucket, opened_bucket in zip(report["buckets"], samples.buckets, strict=True):
+        ids = opened_bucket.rows.blocks(np.arange(len(opened_bucket.rows)))
+        assert bucket["row_tokens"] == ids.shape[1]
+        assert bucket["rows"] == len(ids)
+        assert bucket["tokens"] == (ids != PAD).sum()
+        assert bucket["padding_share"] == pytest.approx((ids == PAD).mean())
+    assert sum(bucket["rows"] for bucket in report["buckets"]) == report["blocks"]
+
+
+@pytest.mark.parametrize("block_tokens", [16, 20, 24, 32, 48, 100, 512, 1000, 2**20])
+def test_lengths_rise_to_the_block_and_leave_little_padding(block_tokens: int) -> None:
+    lengths = row_lengths(block_tokens)
+    assert lengths == sorted(set(lengths))
+    assert lengths[-1] == block_tokens
+    assert all(length % 8 == 0 for length in lengths[:-1])
+    for shorter, longer in pairwise(lengths):
+        assert longer <= shorter * 1.25 or shorter < 32
+
+
+def test_short_documents_are_mostly_text(tmp_path: Path) -> None:
+    lengths = np.random.default_rng(1).geometric(1 / 60, 2000).tolist()
+    _, packer = bucketed(tmp_path, lengths, 512)
+    buckets = packer.report()["buckets"]
+    places = sum(bucket["rows"] * bucket["row_tokens"] for bucket in buckets)
+    assert sum(bucket["tokens"] for bucket in buckets) / places > 0.88
+    assert (sum(lengths) + 2 * len(lengths)) / (512 * len(lengths)) < 0.13  # as rows of one length
+
+
+def test_a_document_larger_than_a_batch_of_text(tmp_path: Path) -> None:
+    texts = [f"number {n} is {'very ' * (n % 7)}good, and so is number {n + 1}" for n in range(40)]
+    tokenizer = WordPiece(vocab_size=90).train(texts)
+    dtype = token_dtype(tokenizer.get_vocab_size())
+    packers = {split: BucketedPacker(tmp_path, split, 64, dtype, 1 << 20) for split in ("train", "valid")}
+    text = " ".join(texts * 300)
+    assert len(text) > 1 << 19
+    pack([("valid", "number 1"), ("train", text), ("train", "[SEP] is good [PAD]")], tokenizer, dict(packers))
+    train = opened(tmp_path, packers["train"], dtype)
+    expected = tokenizer.encode(text).ids
+    full = train.buckets[-1].rows
+    tokens = full.blocks(np.arange(len(full)))[:, 1:-1].ravel().tolist()
+    assert tokens[: len(expected) // 62 * 62] == expected[: len(expected) // 62 * 62]
+    ids = np.concatenate([train.blocks(np.array([index]))[0] for index in range(len(train))])
+    assert (ids == SEP).sum() == len(train)
+
+
+def test_a_split_without_a_token_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no document of the train split has a token"):
+        bucketed(tmp_path, [0, 0], 64)
