@@ -17,7 +17,7 @@ from reforge.models.lsh_hashing import Hashes, draw_rotations, hash_tokens, pad_
 
 B, T, H, D, BUCKET, ROUNDS = 3, 96, 3, 16, 16, 3
 LENGTHS = torch.tensor([T, 33, 71])
-BACKENDS = ["operators"]
+BACKENDS = ["operators", "auto"]
 
 
 def ours(**options: Any) -> LSHAttention:

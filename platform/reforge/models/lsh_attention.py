@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from reforge.models import lsh_operators
+from reforge.models import lsh_kernel, lsh_operators
 from reforge.models.lsh_hashing import (
     Hashes,
     draw_rotations,
@@ -30,7 +30,7 @@ from reforge.models.lsh_reference import attend
 
 __all__ = ["Hashes", "LSHAttention"]
 
-Backend = Literal["auto", "operators"]
+Backend = Literal["auto", "operators", "kernel"]
 
 
 class LSHAttention(nn.Module):
@@ -78,22 +78,21 @@ class LSHAttention(nn.Module):
         """
         assert qk_BTHD.shape[1] <= self.block_tokens, (qk_BTHD.shape, self.block_tokens)
         hashes = Hashes() if hashes is None else hashes
-        num_chunks_B = None
-        if mask_BT is not None:
-            num_chunks_B = 2 * (-(-mask_BT.sum(dim=1) // (2 * self.bucket_size))).clamp_min(1)
+        lengths_B = None if mask_BT is None else mask_BT.sum(dim=1)
         with torch.autocast(qk_BTHD.device.type, enabled=False):
-            self._fill(hashes, qk_BTHD.detach(), mask_BT, num_chunks_B)
+            self._fill(hashes, qk_BTHD.detach(), mask_BT, lengths_B)
             assert hashes.order is not None
-            layout = Layout(hashes.order, num_chunks_B, mask_BT, self.bucket_size, self.causal, rotary)
+            layout = Layout(hashes.order, mask_BT, lengths_B, self.bucket_size, self.causal, rotary)
             return self._attend(qk_BTHD, v_BTHD, layout, hashes)
 
-    def _fill(self, hashes: Hashes, qk_BTHD: Tensor, mask_BT: Tensor | None, num_chunks_B: Tensor | None) -> None:
+    def _fill(self, hashes: Hashes, qk_BTHD: Tensor, mask_BT: Tensor | None, lengths_B: Tensor | None) -> None:
         most = whole_buckets(self.block_tokens, self.bucket_size)
         rotations = draw_rotations(qk_BTHD, self.num_hashes, most, self.random_rotations_per_head)
         if hashes.order is not None:
             return
         num_buckets = whole_buckets(qk_BTHD.shape[1], self.bucket_size)
-        buckets_NRT = hash_tokens(qk_BTHD, rotations[..., : num_buckets // 2], num_chunks_B)
+        num_buckets_B = None if lengths_B is None else whole_buckets(lengths_B, self.bucket_size)
+        buckets_NRT = hash_tokens(qk_BTHD, rotations[..., : num_buckets // 2], num_buckets_B)
         buckets_NRS = pad_buckets(buckets_NRT, num_buckets * self.bucket_size, num_buckets, mask_BT)
         hashes.order = sort_by_bucket(buckets_NRS)
         hashes.buckets = None if self.attend_across_buckets else buckets_NRS
@@ -103,8 +102,20 @@ class LSHAttention(nn.Module):
         if dropout or not self.attend_across_buckets or not self.allow_duplicate_attention:
             buckets = None if self.attend_across_buckets else hashes.buckets
             return attend(qk_BTHD, v_BTHD, layout, buckets, not self.allow_duplicate_attention, dropout)
-        out: Tensor = SlicedAttention.apply(qk_BTHD, v_BTHD, layout, lsh_operators)  # type: ignore[no-untyped-call]
+        out: Tensor = SlicedAttention.apply(qk_BTHD, v_BTHD, layout, self._path(qk_BTHD))  # type: ignore[no-untyped-call]
         return out
+
+    def _path(self, qk_BTHD: Tensor) -> "Path":
+        """The module that computes; "auto" is the kernel where there is one for these inputs, else the operators."""
+        if self.backend == "operators":
+            return lsh_operators
+        if lsh_kernel.suits(qk_BTHD, self.bucket_size) and lsh_kernel.is_available():
+            return lsh_kernel
+        if self.backend == "kernel":
+            rule = f"float32 or bfloat16 on a CPU, heads and buckets of a multiple of {lsh_kernel.MULTIPLE}"
+            got = f"{qk_BTHD.dtype} on {qk_BTHD.device}, heads of {qk_BTHD.shape[-1]}, buckets of {self.bucket_size}"
+            raise ValueError(f"The kernel needs a compiler and takes {rule}; these are {got}.")
+        return lsh_operators
 
 
 class Path(Protocol):

@@ -12,6 +12,7 @@ buckets, C half of the buckets.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -35,9 +36,13 @@ class Hashes:
     """[N, R, S], int32, by position; padding has a number above all others."""
 
 
-def whole_buckets(num_tokens: int, bucket_size: int) -> int:
-    """The even number of buckets that holds `num_tokens`, at least 2."""
-    return 2 * max(1, -(-num_tokens // (2 * bucket_size)))
+Number = TypeVar("Number", int, Tensor)
+
+
+def whole_buckets(num_tokens: Number, bucket_size: int) -> Number:
+    """The even number of buckets that holds `num_tokens`; one token at least is counted."""
+    num_pairs = (num_tokens + 2 * bucket_size - 1) // (2 * bucket_size)
+    return 2 * (num_pairs.clamp_min(1) if isinstance(num_pairs, Tensor) else max(1, num_pairs))
 
 
 def draw_rotations(like_BTHD: Tensor, num_hashes: int, num_buckets: int, per_head: bool) -> Tensor:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reforge.models.lsh_hashing import whole_buckets
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -21,10 +23,10 @@ class Layout:
 
     order_NRS: Tensor
     """Position at each place of each round's sorted sequence, int32."""
-    num_chunks_B: Tensor | None
-    """Each row's own number of chunks, its padding left out; None where all rows have S / bucket_size."""
     mask_BT: Tensor | None
     """True at real tokens; None where all are real."""
+    lengths_B: Tensor | None
+    """The number of real tokens of each row, int64; None where all are real."""
     bucket_size: int
     causal: bool
     rotary: Tensor | None
@@ -34,6 +36,14 @@ class Layout:
     def num_slots(self) -> int:
         """S, the tokens of a row with its padding."""
         return self.order_NRS.shape[2]
+
+    @property
+    def num_chunks_N(self) -> Tensor:
+        """Each row's own number of chunks, what it is padded to left out."""
+        if self.lengths_B is None:
+            return self.order_NRS.new_full(self.order_NRS.shape[:1], self.num_slots // self.bucket_size).long()
+        num_chunks_B = whole_buckets(self.lengths_B, self.bucket_size)
+        return num_chunks_B.repeat_interleave(len(self.order_NRS) // len(num_chunks_B))
 
     def flatten(self, x_BTHD: Tensor) -> Tensor:
         """A contiguous [F, D] of one row after the other, zeros at the places past T."""
@@ -60,11 +70,8 @@ class Layout:
         own_NCP = self._places(round_index)
         # Round 0 looks at round -1, the last.
         before_NCP = self._places(round_index - 1)
-        if self.num_chunks_B is None:
-            last_N1P = before_NCP[:, -1:]
-        else:
-            last_N = self.num_chunks_B.repeat_interleave(len(own_NCP) // len(self.num_chunks_B)) - 1
-            last_N1P = before_NCP.take_along_dim(last_N[:, None, None].long(), dim=1)
+        last_N11 = self.num_chunks_N[:, None, None] - 1
+        last_N1P = before_NCP[:, -1:] if self.lengths_B is None else before_NCP.take_along_dim(last_N11, dim=1)
         back_NCP = torch.cat((last_N1P, own_NCP[:, :-1]), dim=1)
         return own_NCP.flatten(0, 1), torch.cat((own_NCP, back_NCP), dim=2).flatten(0, 1)
 

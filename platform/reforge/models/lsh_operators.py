@@ -71,7 +71,7 @@ def _prepare(qk_BTHD: Tensor, v_BTHD: Tensor, layout: Layout) -> tuple[Tensor, T
 
 def _normalize_backward(grad_k: Tensor, q_FD: Tensor, k_FD: Tensor) -> Tensor:
     along = (grad_k * k_FD).sum(dim=-1, keepdim=True)
-    norm = torch.linalg.vector_norm(q_FD, dim=-1, keepdim=True, dtype=grad_k.dtype)
+    norm: Tensor = torch.linalg.vector_norm(q_FD, dim=-1, keepdim=True, dtype=grad_k.dtype)
     return (grad_k - along * k_FD) / norm.clamp_min(1e-12)
 
 

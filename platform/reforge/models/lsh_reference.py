@@ -66,11 +66,8 @@ class Visits:
         self.inverse_NX = torch.empty_like(order_NRS).scatter_(2, order_NRS, place_NRS).flatten(1)
         # What each chunk looks back at: the one before, and the first of a round at the row's last of the round before.
         back_NRC = torch.arange(R * num_chunks, device=device).view(1, R, num_chunks).repeat(N, 1, 1) - 1
-        last_N = torch.full((N,), num_chunks, device=device)
-        if layout.num_chunks_B is not None:
-            last_N = layout.num_chunks_B.repeat_interleave(N // len(layout.num_chunks_B))
         before_R = (torch.arange(R, device=device) - 1) % R
-        back_NRC[:, :, 0] = before_R * num_chunks + last_N[:, None] - 1
+        back_NRC[:, :, 0] = before_R * num_chunks + layout.num_chunks_N[:, None] - 1
         self.back_NC = back_NRC.flatten(1)
 
     def sort(self, x_NX: Tensor) -> Tensor:

@@ -1,0 +1,424 @@
+// LSH attention on a CPU, one head of one row at a time: what lsh_operators.py computes, in one pass over the sorted
+// sequence. Everything of a chunk (queries, keys, scores) stays in the core's cache; arithmetic is in float32.
+//
+// N batch x heads, T tokens, D width of a head, R rounds, S tokens padded to whole pairs of chunks, P places of a chunk.
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <torch/library.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+namespace {
+
+#ifdef __AVX512F__
+constexpr int VL = 16, TILE = 4; // floats of a register, registers of a row of a tile
+#else
+constexpr int VL = 8, TILE = 2;
+#endif
+typedef float Vec __attribute__((vector_size(VL * 4)));
+typedef int IVec __attribute__((vector_size(VL * 4)));
+constexpr int NOWHERE = std::numeric_limits<int>::max(); // position of padding
+constexpr float LOWEST = -std::numeric_limits<float>::infinity();
+constexpr float ALONE = std::numeric_limits<float>::infinity(); // log-sum-exp of a token that sees itself alone
+
+inline Vec load(const float* p) { Vec x; std::memcpy(&x, p, sizeof x); return x; }
+inline IVec load(const int* p) { IVec x; std::memcpy(&x, p, sizeof x); return x; }
+inline void store(float* p, Vec x) { std::memcpy(p, &x, sizeof x); }
+
+inline float sum(Vec x) { float s = 0; for (int i = 0; i < VL; ++i) s += x[i]; return s; }
+inline float highest(Vec x) { float s = x[0]; for (int i = 1; i < VL; ++i) s = x[i] > s ? x[i] : s; return s; }
+
+// exp of numbers up to 0 to within 2 units in the last place (and of -inf to 0): 2^n times a polynomial.
+inline Vec exp_negative(Vec x) {
+  const Vec shift = Vec{} + 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer in the lowest bits
+  const IVec tiny = x < -87.0f;
+  x = tiny ? Vec{} - 87.0f : x;
+  const Vec t = x * 1.44269504f + shift;
+  const Vec n = t - shift;
+  const Vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  Vec p = Vec{} + 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  IVec bits;
+  std::memcpy(&bits, &p, sizeof bits);
+  IVec exponent;
+  std::memcpy(&exponent, &t, sizeof exponent);
+  bits += exponent << 23;
+  std::memcpy(&p, &bits, sizeof p);
+  return tiny ? Vec{} : p;
+}
+
+// C [4, NV * VL] (+)= A [4, K] B [K, NV * VL]; a_row and a_k are the strides of A, so that it may be transposed.
+template <int NV>
+inline void tile(int K, const float* A, long a_row, long a_k, const float* B, long ldb, float* C, long ldc, bool add) {
+  Vec acc[4][NV];
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < NV; ++j) acc[i][j] = add ? load(C + i * ldc + j * VL) : Vec{};
+  for (int k = 0; k < K; ++k) {
+    Vec b[NV];
+    for (int j = 0; j < NV; ++j) b[j] = load(B + k * ldb + j * VL);
+    for (int i = 0; i < 4; ++i) {
+      const Vec a = Vec{} + A[i * a_row + k * a_k];
+      for (int j = 0; j < NV; ++j) acc[i][j] += a * b[j];
+    }
+  }
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < NV; ++j) store(C + i * ldc + j * VL, acc[i][j]);
+}
+
+void gemm(int M, int N, int K, const float* A, long a_row, long a_k, const float* B, long ldb, float* C, long ldc,
+          bool add) {
+  int n = 0;
+  for (; n + TILE * VL <= N; n += TILE * VL)
+    for (int m = 0; m < M; m += 4) tile<TILE>(K, A + m * a_row, a_row, a_k, B + n, ldb, C + m * ldc + n, ldc, add);
+  for (; n < N; n += VL)
+    for (int m = 0; m < M; m += 4) tile<1>(K, A + m * a_row, a_row, a_k, B + n, ldb, C + m * ldc + n, ldc, add);
+}
+
+// out [D, P] = rows [P, D] transposed, times factor [P].
+void transpose(int P, int D, const float* rows, const float* factor, float* out) {
+  for (int i = 0; i < P; i += VL)
+    for (int d = 0; d < D; d += VL) {
+      Vec x[VL];
+      for (int k = 0; k < VL; ++k) x[k] = load(rows + (i + k) * D + d);
+      for (int h = 1; h < VL; h *= 2) { // swap the off-diagonal squares of width h
+        IVec low, high;
+        for (int k = 0; k < VL; ++k) low[k] = k & h ? VL + k - h : k, high[k] = k & h ? VL + k : k + h;
+        for (int k = 0; k < VL; ++k)
+          if (!(k & h)) {
+            const Vec a = x[k], b = x[k + h];
+            x[k] = __builtin_shuffle(a, b, low), x[k + h] = __builtin_shuffle(a, b, high);
+          }
+      }
+      const Vec f = load(factor + i);
+      for (int k = 0; k < VL; ++k) store(out + (d + k) * P + i, x[k] * f);
+    }
+}
+
+struct Call { // what all heads share
+  int64_t B, T, H, D, R, S, P;
+  const int* order;
+  const int64_t* lengths;
+  const float* rotary; // [T, D]: sines, then cosines
+  bool causal;
+  int64_t length(int64_t n) const { return lengths ? lengths[n / H] : T; }
+};
+
+struct Rows { // a [B, T, H, D] tensor of either type, read and written in float32
+  char* data;
+  int64_t strides[3];
+  bool half;
+  explicit Rows(const at::Tensor& x)
+      : data(static_cast<char*>(x.data_ptr())), strides{x.stride(0), x.stride(1), x.stride(2)},
+        half(x.scalar_type() == at::kBFloat16) {}
+  int64_t at(int64_t b, int64_t t, int64_t h) const { return b * strides[0] + t * strides[1] + h * strides[2]; }
+  void read(int64_t offset, int64_t D, float* to) const {
+    if (!half) { std::memcpy(to, reinterpret_cast<float*>(data) + offset, D * sizeof(float)); return; }
+    const auto* from = reinterpret_cast<const c10::BFloat16*>(data) + offset;
+    for (int64_t d = 0; d < D; ++d) to[d] = from[d];
+  }
+  void write(int64_t offset, int64_t D, const float* from) const {
+    if (!half) { std::memcpy(reinterpret_cast<float*>(data) + offset, from, D * sizeof(float)); return; }
+    auto* to = reinterpret_cast<c10::BFloat16*>(data) + offset;
+    for (int64_t d = 0; d < D; ++d) to[d] = from[d];
+  }
+};
+
+void rotate(const Call& call, int64_t t, float* x, float direction) {
+  if (!call.rotary) return;
+  const float *sine = call.rotary + t * call.D, *cosine = sine + call.D / 2;
+  for (int64_t e = 0; e < call.D / 2; ++e) {
+    const float s = sine[e] * direction, c = cosine[e], even = x[2 * e], odd = x[2 * e + 1];
+    x[2 * e] = even * c - odd * s, x[2 * e + 1] = odd * c + even * s;
+  }
+}
+
+using Floats = std::vector<float>;
+
+struct Head { // one head of one row, by position
+  const Call& call;
+  Floats q, v, inverse_norm;
+  explicit Head(const Call& c) : call(c), q(c.T * c.D), v(c.T * c.D), inverse_norm(c.T) {}
+  void read(const Rows& qk, const Rows& values, int64_t b, int64_t h) {
+    const int64_t D = call.D;
+    for (int64_t t = 0; t < call.T; ++t) {
+      float* x = &q[t * D];
+      qk.read(qk.at(b, t, h), D, x), values.read(values.at(b, t, h), D, &v[t * D]);
+      rotate(call, t, x, 1.0f);
+      Vec squares{};
+      for (int64_t d = 0; d < D; d += VL) squares += load(x + d) * load(x + d);
+      inverse_norm[t] = 1.0f / std::max(std::sqrt(sum(squares)), 1e-12f);
+    }
+  }
+};
+
+struct Chunk { // P places of the sorted sequence; those past `count` hold zeros
+  int64_t count = 0;
+  std::vector<int> position;
+  Floats factor, q, v, k, kT, vT, grad_k, grad_v; // k and kT are normalised and hold the scale of the scores
+  Chunk(int64_t P, int64_t D)
+      : position(P), factor(P), q(P * D), v(P * D), k(P * D), kT(P * D), vT(P * D), grad_k(P * D), grad_v(P * D) {}
+  void gather(const Head& head, const int* order, int64_t n, bool backward) {
+    const int64_t P = head.call.P, D = head.call.D;
+    const float scale = 1.0f / std::sqrt(static_cast<float>(D));
+    count = std::max<int64_t>(0, std::min(n, P));
+    for (int64_t i = 0; i < P; ++i) {
+      const bool real = i < count;
+      position[i] = real ? order[i] : NOWHERE;
+      factor[i] = real ? scale * head.inverse_norm[order[i]] : 0.0f;
+      if (real) std::memcpy(&q[i * D], &head.q[order[i] * D], D * 4), std::memcpy(&v[i * D], &head.v[order[i] * D], D * 4);
+      else std::memset(&q[i * D], 0, D * 4), std::memset(&v[i * D], 0, D * 4);
+    }
+    transpose(P, D, q.data(), factor.data(), kT.data());
+    if (!backward) return;
+    for (int64_t i = 0; i < P; ++i)
+      for (int64_t d = 0; d < D; d += VL) store(&k[i * D + d], load(&q[i * D + d]) * factor[i]);
+    std::fill(factor.begin(), factor.end(), 1.0f);
+    transpose(P, D, v.data(), factor.data(), vT.data());
+    std::fill(grad_k.begin(), grad_k.end(), 0.0f), std::fill(grad_v.begin(), grad_v.end(), 0.0f);
+  }
+};
+
+// Calls visit(own, back) for each chunk of each round: the chunk and the one before it, which for the first of a round
+// is the row's own last of the round before. flush(chunk) follows when nothing looks at it any more.
+template <typename Visit, typename Flush>
+void walk(const Head& head, const int* order, int64_t length, bool backward, Chunk& own, Chunk& back, Visit visit,
+          Flush flush) {
+  const Call& call = head.call;
+  const int64_t chunks = 2 * ((length + 2 * call.P - 1) / (2 * call.P));
+  if (!chunks) return;
+  const auto gather = [&](Chunk& chunk, int64_t r, int64_t c) {
+    chunk.gather(head, order + r * call.S + c * call.P, length - c * call.P, backward);
+  };
+  gather(back, call.R - 1, chunks - 1);
+  for (int64_t r = 0; r < call.R; ++r)
+    for (int64_t c = 0; c < chunks; ++c) {
+      gather(own, r, c);
+      if (own.count) visit(own, back);
+      flush(back);
+      std::swap(own, back);
+    }
+  flush(back);
+}
+
+// A row of scores against the keys of one chunk: what the query may not see becomes -inf.
+inline Vec visible(const float* scores, const int* key, int query, int limit) {
+  const IVec k = load(key);
+  return (k < limit) & (k != query) ? load(scores) : Vec{} + LOWEST;
+}
+
+struct Forward {
+  const Call& call;
+  Head head;
+  Chunk own, back;
+  Floats scores, part, total, top, mass, kept;
+  explicit Forward(const Call& c)
+      : call(c), head(c), own(c.P, c.D), back(c.P, c.D), scores(2 * c.P * c.P), part(c.P * c.D), total(c.T * c.D),
+        top(c.T), mass(c.T), kept(c.P) {}
+
+  // Weights of one query relative to the highest score that it has met so far.
+  void weigh(int64_t i, Chunk& own, Chunk& back) {
+    const int64_t P = call.P;
+    const int query = own.position[i], limit = call.causal ? query : NOWHERE;
+    Vec peak = Vec{} + LOWEST, weight{};
+    for (int64_t half = 0; half < 2; ++half)
+      for (int64_t j = 0; j < P; j += VL) {
+        float* s = &scores[half * P * P + i * P + j];
+        const Vec x = visible(s, &(half ? back : own).position[j], query, limit);
+        peak = x > peak ? x : peak;
+        store(s, x);
+      }
+    const float before = top[query], now = std::max(before, highest(peak));
+    const float from = now == LOWEST ? 0.0f : now; // without any key all weights are exp(-inf) = 0
+    for (int64_t half = 0; half < 2; ++half)
+      for (int64_t j = 0; j < P; j += VL) {
+        float* s = &scores[half * P * P + i * P + j];
+        const Vec e = exp_negative(load(s) - from);
+        weight += e;
+        store(s, e);
+      }
+    kept[i] = before == now ? 1.0f : std::exp(before - now);
+    top[query] = now;
+    mass[query] = mass[query] * kept[i] + sum(weight);
+  }
+
+  void visit(Chunk& own, Chunk& back) {
+    const int64_t P = call.P, D = call.D;
+    gemm(P, P, D, own.q.data(), D, 1, own.kT.data(), P, &scores[0], P, false);
+    gemm(P, P, D, own.q.data(), D, 1, back.kT.data(), P, &scores[P * P], P, false);
+    for (int64_t i = 0; i < own.count; ++i) weigh(i, own, back);
+    gemm(P, D, P, &scores[0], P, 1, own.v.data(), D, part.data(), D, false);
+    gemm(P, D, P, &scores[P * P], P, 1, back.v.data(), D, part.data(), D, true);
+    for (int64_t i = 0; i < own.count; ++i)
+      for (int64_t d = 0; d < D; d += VL) {
+        float* to = &total[own.position[i] * D + d];
+        store(to, load(to) * kept[i] + load(&part[i * D + d]));
+      }
+  }
+
+  void run(int64_t n, const Rows& qk, const Rows& v, const Rows& out, float* lse) {
+    const int64_t b = n / call.H, h = n % call.H, D = call.D, length = call.length(n);
+    const int* order = call.order + n * call.R * call.S;
+    head.read(qk, v, b, h);
+    std::fill(total.begin(), total.end(), 0.0f), std::fill(mass.begin(), mass.end(), 0.0f);
+    std::fill(top.begin(), top.end(), LOWEST);
+    walk(head, order, length, false, own, back, [&](Chunk& a, Chunk& b) { visit(a, b); }, [](Chunk&) {});
+    for (int64_t i = 0; i < length; ++i) {
+      const int64_t t = order[i];
+      float* x = &total[t * D];
+      lse[t] = mass[t] > 0 ? top[t] + std::log(mass[t]) : ALONE;
+      for (int64_t d = 0; d < D; ++d) x[d] = mass[t] > 0 ? x[d] / mass[t] : head.v[t * D + d];
+      out.write(out.at(b, t, h), D, x);
+    }
+  }
+};
+
+struct Backward {
+  const Call& call;
+  Head head;
+  Chunk own, back;
+  Floats grad, delta, scores, slopes, grads, part, grad_q, grad_k, grad_v;
+  const float* lse = nullptr;
+  explicit Backward(const Call& c)
+      : call(c), head(c), own(c.P, c.D), back(c.P, c.D), grad(c.T * c.D), delta(c.T), scores(c.P * c.P),
+        slopes(c.P * c.P), grads(c.P * c.D), part(c.P * c.D), grad_q(c.T * c.D), grad_k(c.T * c.D),
+        grad_v(c.T * c.D) {}
+
+  // Weights and slopes (gradients of the scores) of all queries of a chunk against the keys of another.
+  void weigh(const Chunk& own, const Chunk& keys) {
+    const int64_t P = call.P;
+    for (int64_t i = 0; i < P; ++i) {
+      const int query = own.position[i], limit = call.causal ? query : NOWHERE;
+      const bool real = query != NOWHERE;
+      const float from = real ? lse[query] : ALONE, less = real ? delta[query] : 0.0f;
+      for (int64_t j = 0; j < P; j += VL) {
+        float *s = &scores[i * P + j], *g = &slopes[i * P + j];
+        const Vec weight = exp_negative(visible(s, &keys.position[j], query, limit) - from);
+        store(s, weight);
+        store(g, weight * (load(g) - less));
+      }
+    }
+  }
+
+  void visit_keys(Chunk& own, Chunk& keys, bool add) {
+    const int64_t P = call.P, D = call.D;
+    gemm(P, P, D, own.q.data(), D, 1, keys.kT.data(), P, scores.data(), P, false);
+    gemm(P, P, D, grads.data(), D, 1, keys.vT.data(), P, slopes.data(), P, false);
+    weigh(own, keys);
+    gemm(P, D, P, slopes.data(), P, 1, keys.k.data(), D, part.data(), D, add);
+    gemm(P, D, P, slopes.data(), 1, P, own.q.data(), D, keys.grad_k.data(), D, true);
+    gemm(P, D, P, scores.data(), 1, P, grads.data(), D, keys.grad_v.data(), D, true);
+  }
+
+  void visit(Chunk& own, Chunk& back) {
+    const int64_t P = call.P, D = call.D;
+    std::fill(grads.begin(), grads.end(), 0.0f);
+    for (int64_t i = 0; i < own.count; ++i) std::memcpy(&grads[i * D], &grad[own.position[i] * D], D * 4);
+    visit_keys(own, own, false);
+    if (back.count) visit_keys(own, back, true);
+    add(own, part, grad_q);
+    (void)P;
+  }
+
+  void add(const Chunk& chunk, const Floats& from, Floats& to) {
+    const int64_t D = call.D;
+    for (int64_t i = 0; i < chunk.count; ++i)
+      for (int64_t d = 0; d < D; d += VL) {
+        float* x = &to[chunk.position[i] * D + d];
+        store(x, load(x) + load(&from[i * D + d]));
+      }
+  }
+
+  void run(int64_t n, const Rows& grad_out, const Rows& qk, const Rows& v, const Rows& out, const float* lse_T,
+           const Rows& to_qk, const Rows& to_v) {
+    const int64_t b = n / call.H, h = n % call.H, D = call.D, length = call.length(n);
+    const int* order = call.order + n * call.R * call.S;
+    lse = lse_T;
+    head.read(qk, v, b, h);
+    Floats row(D);
+    for (int64_t t = 0; t < call.T; ++t) {
+      grad_out.read(grad_out.at(b, t, h), D, &grad[t * D]), out.read(out.at(b, t, h), D, row.data());
+      Vec dot{};
+      for (int64_t d = 0; d < D; d += VL) dot += load(&grad[t * D + d]) * load(&row[d]);
+      delta[t] = sum(dot);
+    }
+    for (Floats* x : {&grad_q, &grad_k, &grad_v}) std::fill(x->begin(), x->end(), 0.0f);
+    walk(head, order, length, true, own, back, [&](Chunk& a, Chunk& b) { visit(a, b); },
+         [&](Chunk& chunk) { add(chunk, chunk.grad_k, grad_k), add(chunk, chunk.grad_v, grad_v); });
+    for (int64_t i = 0; i < length; ++i) finish(order[i], b, h, to_qk, to_v);
+  }
+
+  // Through the keys' normalisation and the rotation; what a token alone gets goes to its own value.
+  void finish(int64_t t, int64_t b, int64_t h, const Rows& to_qk, const Rows& to_v) {
+    const int64_t D = call.D;
+    const float scale = 1.0f / std::sqrt(static_cast<float>(D)), inverse = head.inverse_norm[t];
+    float *q = &grad_q[t * D], *k = &grad_k[t * D], *v = &grad_v[t * D], *x = &head.q[t * D];
+    Vec dot{};
+    for (int64_t d = 0; d < D; d += VL) dot += load(k + d) * load(x + d);
+    const float along = sum(dot) * inverse * inverse;
+    for (int64_t d = 0; d < D; ++d) q[d] += (k[d] - along * x[d]) * inverse * scale;
+    if (lse[t] == ALONE)
+      for (int64_t d = 0; d < D; ++d) v[d] += grad[t * D + d];
+    rotate(call, t, q, -1.0f);
+    to_qk.write(to_qk.at(b, t, h), D, q), to_v.write(to_v.at(b, t, h), D, v);
+  }
+};
+
+using Maybe = std::optional<at::Tensor>;
+
+Call describe(const at::Tensor& qk, const at::Tensor& order, const Maybe& lengths, const Maybe& rotary, int64_t P,
+              bool causal) {
+  return {qk.size(0), qk.size(1), qk.size(2), qk.size(3), order.size(1), order.size(2), P, order.const_data_ptr<int>(),
+          lengths ? lengths->const_data_ptr<int64_t>() : nullptr, rotary ? rotary->const_data_ptr<float>() : nullptr,
+          causal};
+}
+
+std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& qk, const at::Tensor& v, const at::Tensor& order,
+                                           const Maybe& lengths, const Maybe& rotary, int64_t P, bool causal) {
+  const Call call = describe(qk, order, lengths, rotary, P, causal);
+  at::Tensor out = at::zeros(qk.sizes(), qk.options());
+  at::Tensor lse = at::zeros({call.B * call.H * call.S}, qk.options().dtype(at::kFloat));
+  const Rows in(qk), values(v), to(out);
+  float* statistics = lse.data_ptr<float>();
+  at::parallel_for(0, call.B * call.H, 1, [&](int64_t begin, int64_t end) {
+    Forward pass(call);
+    for (int64_t n = begin; n < end; ++n) pass.run(n, in, values, to, statistics + n * call.S);
+  });
+  return {out, lse};
+}
+
+std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& qk, const at::Tensor& v,
+                                            const at::Tensor& out, const at::Tensor& lse, const at::Tensor& order,
+                                            const Maybe& lengths, const Maybe& rotary, int64_t P, bool causal) {
+  const Call call = describe(qk, order, lengths, rotary, P, causal);
+  at::Tensor grad_qk = at::zeros(qk.sizes(), qk.options()), grad_v = at::zeros(v.sizes(), v.options());
+  const Rows from(grad), in(qk), values(v), outputs(out), to_qk(grad_qk), to_v(grad_v);
+  const float* statistics = lse.const_data_ptr<float>();
+  at::parallel_for(0, call.B * call.H, 1, [&](int64_t begin, int64_t end) {
+    Backward pass(call);
+    for (int64_t n = begin; n < end; ++n)
+      pass.run(n, from, in, values, outputs, statistics + n * call.S, to_qk, to_v);
+  });
+  return {grad_qk, grad_v};
+}
+
+} // namespace
+
+TORCH_LIBRARY(reforge_lsh, library) {
+  library.def("forward(Tensor qk, Tensor v, Tensor order, Tensor? lengths, Tensor? rotary, int bucket_size, bool causal)"
+              " -> (Tensor, Tensor)", &forward);
+  library.def("backward(Tensor grad, Tensor qk, Tensor v, Tensor out, Tensor lse, Tensor order, Tensor? lengths,"
+              " Tensor? rotary, int bucket_size, bool causal) -> (Tensor, Tensor)", &backward);
+}
