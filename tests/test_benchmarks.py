@@ -1,0 +1,94 @@
+"""The benchmarks run and count right, at sizes that take seconds. What a time is, fails no test."""
+
+import importlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+TINY = ["--lengths", "128", "--tokens", "256", "--d-model", "64", "--depth", "2", "--num-heads", "1", "--repeats", "1"]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """A function from a name to that module of benchmarks/, which find each other as when run as scripts."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module
+
+
+@pytest.mark.parametrize(("work", "precision"), [("mlm", "fp32"), ("causal", "bf16")])
+def test_every_contender_is_measured_or_says_why_not(
+    work: str, precision: str, load: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    threads = torch.get_num_threads()
+    file = tmp_path / "figures.json"
+    records = load("train_step").main([*TINY, "--work", work, "--precision", precision, "--json", str(file)])
+    torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    names = list(load("comparison").CONTENDERS)
+    assert [record["name"] for record in records] == names
+    assert len(json.loads(file.read_text())["rows"]) == len(records)
+    for record in records:
+        if record["seconds"]:
+            assert abs(record["first_loss"] - math.log(8000)) < 1
+            assert min(record["tokens_per_second"], record["ratio"], record["utilisation"]) > 0
+        else:
+            assert f"left out: {record['name']}: {record['reason']}" in printed
+    measured = {record["name"] for record in records if record["seconds"]}
+    assert measured >= {"reformer-pytorch", "torch-encoder"}
+
+
+@pytest.mark.parametrize("work", ["mlm", "causal"])
+@pytest.mark.parametrize("name", ["reformer-pytorch", "hf-reformer", "torch-encoder", "reforge-reformer"])
+def test_products_are_those_that_torch_counts(name: str, work: str, load: Callable[[str], ModuleType]) -> None:
+    """A forward pass's; torch does not count its fused attention kernel on a CPU, nor do we here."""
+    size = load("workload").Workload(work, "fp32", 2, 256, d_model=128, depth=2, num_heads=2)
+    data = load("workload").make_data(size)
+    try:
+        contender = load("comparison").CONTENDERS[name](size, data)
+    except load("peers").Unavailable as unavailable:
+        pytest.skip(str(unavailable))
+    products = contender.products
+    fused = products.hash_columns == 0
+    attention = 4 * size.num_tokens * products.attention_width * sum(products.keys) if fused else 0
+    num_logits = size.num_targets if name.startswith("reforge") else size.num_tokens
+    expected = products.forward_flops(size, num_logits) + products.hash_flops(size) - attention
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        contender.loss()
+    assert counter.get_total_flops() == expected
+
+
+def test_keys_of_a_window_are_counted_one_by_one(load: Callable[[str], ModuleType]) -> None:
+    size = load("workload").Workload("mlm", "fp32", 1, 100)
+    seen = [sum(-7 <= key - query <= 3 for key in range(100)) for query in range(100)]
+    assert load("products").window_keys(size, before=7, after=3) == sum(seen) / 100
+
+
+def test_contenders_take_turns_and_one_without_memory_drops_out(load: Callable[[str], ModuleType]) -> None:
+    calls: list[str] = []
+
+    def too_large() -> None:
+        calls.append("b")
+        raise MemoryError
+
+    contenders = {"a": lambda: calls.append("a"), "b": too_large, "c": lambda: calls.append("c")}
+    seconds = load("timing").take_turns(contenders, 2, torch.device("cpu"))
+    assert "".join(calls) == "abcac"
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "c": 2}
+
+
+def test_a_contender_over_the_budget_is_left_out(load: Callable[[str], ModuleType]) -> None:
+    (record,) = load("train_step").main([*TINY, "--only", "torch-encoder", "--budget-seconds", "0"])
+    assert record["reason"].startswith("over the budget")
+
+
+def test_peak_memory_sees_what_was_held_for_a_moment(load: Callable[[str], ModuleType]) -> None:
+    mib = 512  # above anything this process has held before
+    peak = load("timing").peak_mib(lambda: torch.ones(mib * 2**18), torch.device("cpu"))
+    assert peak > 0.9 * mib
