@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from reforge.corpora.corpus import Corpus, Document
 from reforge.corpora.kowiki import Kowiki
+from reforge.corpora.pile import Pile
 from reforge.corpora.python_docs import PythonDocs
 from reforge.corpora.tally import Tally
 from reforge.corpora.text import Text
 from reforge.spec import one_of
 
-CORPORA: dict[str, type[Corpus]] = {"kowiki": Kowiki, "python_docs": PythonDocs, "text": Text}
+CORPORA: dict[str, type[Corpus]] = {"kowiki": Kowiki, "pile": Pile, "python_docs": PythonDocs, "text": Text}
 
 if TYPE_CHECKING:
     AnyCorpus = Corpus

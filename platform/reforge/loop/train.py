@@ -169,7 +169,7 @@ def take_step(
             with autocast(options.precision, world.device):
                 scores = model(**inputs.to(world.device).tensors)
             losses_K = torch.stack([scores.losses[name] for name in names])
-            (losses_K * scale_K).sum().backward()
+            torch.autograd.backward((losses_K * scale_K).sum())
         loss_sums_K += losses_K.detach()
     if world.size > 1 and not isinstance(model, DistributedDataParallel):
         average_gradients(model, world)
@@ -232,7 +232,7 @@ def average_gradients(model: nn.Module, world: World) -> None:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
     world.sum(flat).div_(world.size)
-    for parameter, mean in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+    for parameter, mean in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
         parameter.grad = mean.view_as(parameter)
 
 

@@ -56,7 +56,7 @@ def rotate(x_BTHD: Tensor, rotary_1TD: Tensor) -> Tensor:
     num_tokens = rotary_1TD.shape[1]
     wide = x_BTHD if x_BTHD.dtype == torch.float64 else x_BTHD.float()
     sin_TD, cos_TD = rotary_1TD[0].to(wide.dtype).chunk(2, dim=-1)
-    pairs = torch.view_as_complex(wide[:, :num_tokens].unflatten(-1, (-1, 2)).contiguous())
+    pairs = torch.view_as_complex(torch.unflatten(wide[:, :num_tokens], -1, (-1, 2)).contiguous())
     turned = torch.view_as_real(pairs * torch.complex(cos_TD, sin_TD)[:, None]).flatten(-2)
     if x_BTHD.shape[1] > num_tokens:
         turned = torch.cat([turned, wide[:, num_tokens:]], dim=1)

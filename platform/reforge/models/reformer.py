@@ -13,6 +13,7 @@ Shapes: B batch, T tokens, D d_model.
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Literal, Self
 
 import torch
@@ -138,7 +139,9 @@ class ReformerOptions(BackboneOptions):
 
     def activation_bytes(self, num_tokens: int, frame: Frame, bytes_per_value: int) -> int:
         """Estimate in bytes: what one layer keeps, times the layers that are kept, and the streams between them."""
-        inside = 9 * self.num_heads * self.head_width + (3 + 2 * self.ff_mult * (2 if self.ff_glu else 1)) * self.d_model
+        inside = (
+            9 * self.num_heads * self.head_width + (3 + 2 * self.ff_mult * (2 if self.ff_glu else 1)) * self.d_model
+        )
         if self.attention == "lsh":
             inside += 2 * self.num_heads * self.num_hashes  # the order of each round, four bytes a token
         streams = 2 * self.d_model
@@ -209,8 +212,7 @@ class ReformerBackbone(Backbone):
         first = next(m for m in blocks[0].modules() if isinstance(m, SharedQKAttention))
         seen = first.look(x_BTD, mask_BT, self.lm.layer_pos_emb(x_BTD))
         layers = [
-            Layer(lambda x, hashes, f=block.f.net: f(x, seen=seen, hashes=hashes), block.g.net)  # type: ignore[misc]
-            for block in blocks
+            Layer(partial(block.get_submodule("f.net"), seen=seen), block.get_submodule("g.net")) for block in blocks
         ]
         return run_layers(layers, x_BTD, self.memory, self._chunk_tokens(x_BTD))
 

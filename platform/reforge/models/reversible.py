@@ -1,4 +1,4 @@
-"""Residual layers in two streams, and three ways to pay for their backward pass (Gomez et al. 2017, Kitaev et al. 2020).
+"""Residual layers in two streams, and three ways to pay for their backward pass (Gomez et al. 2017).
 
     y1 = x1 + f(x2)    y2 = x2 + g(y1)        inverse:  x2 = y2 - g(y1)    x1 = y1 - f(x2)
 
@@ -25,9 +25,9 @@ Memory = Literal["keep", "checkpoint", "reversible"]
 
 
 class Layer(NamedTuple):
-    """The two residual functions of a layer: attention `f`, which may note its hashes, and feed-forward `g`."""
+    """A layer's residual functions: attention `f(x, hashes=...)`, which notes its hashes there, and feed-forward `g`."""
 
-    f: Callable[[Tensor, dict[int, Hashes]], Tensor]
+    f: Callable[..., Tensor]
     g: Callable[[Tensor], Tensor]
 
 
@@ -37,8 +37,9 @@ def run_layers(layers: Sequence[Layer], x_BTD: Tensor, memory: Memory, chunk_tok
     chunk_tokens: how many tokens of each row go through `g` at once where it is computed again (None: all)
     """
     if memory == "reversible" and torch.is_grad_enabled():
-        y1, y2 = _Reversible.apply(x_BTD, list(layers), chunk_tokens)
-        return (y1 + y2) / 2
+        y1, y2 = _Reversible.apply(x_BTD, list(layers), chunk_tokens)  # type: ignore[no-untyped-call]
+        mean_BTD: Tensor = (y1 + y2) / 2
+        return mean_BTD
     x1 = x2 = x_BTD
     for layer in layers:
         if memory == "checkpoint" and torch.is_grad_enabled():
@@ -49,7 +50,7 @@ def run_layers(layers: Sequence[Layer], x_BTD: Tensor, memory: Memory, chunk_tok
 
 
 def _apply(layer: Layer, x1: Tensor, x2: Tensor, hashes: dict[int, Hashes]) -> tuple[Tensor, Tensor]:
-    x1 = x1 + layer.f(x2, hashes)
+    x1 = x1 + layer.f(x2, hashes=hashes)
     return x1, x2 + layer.g(x1)
 
 
@@ -91,9 +92,11 @@ class _Reversible(torch.autograd.Function):
         for layer in layers:
             hashes: dict[int, Hashes] = {}
             before_f = _RandomState(x.device)
-            x1 = x1 + layer.f(x2, hashes)
+            x1 = x1 + layer.f(x2, hashes=hashes)
             before_g = _RandomState(x.device)
-            parts = [part + layer.g(seen) for part, seen in zip(_cut(x2, chunk_tokens), _cut(x1, chunk_tokens), strict=True)]
+            parts = [
+                part + layer.g(seen) for part, seen in zip(_cut(x2, chunk_tokens), _cut(x1, chunk_tokens), strict=True)
+            ]
             x2 = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
             ctx.notes.append(_Note(before_f, before_g, hashes))
         if not layers:
@@ -102,7 +105,7 @@ class _Reversible(torch.autograd.Function):
         return x1, x2
 
     @staticmethod
-    def backward(ctx: Any, d1: Tensor, d2: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, d1: Tensor, d2: Tensor) -> tuple[Tensor, None, None]:
         y1, y2 = ctx.saved_tensors
         dtype, kind = ctx.autocast_dtype, y1.device.type
         # The cast cache must stay off: it would keep weights' casts of one layer alive across the whole backward pass.
@@ -135,7 +138,7 @@ def _undo_f(layer: Layer, note: _Note, x2: Tensor, y1: Tensor, d1: Tensor, d2: T
     """x1 = y1 - f(x2) and the gradient of x2."""
     with note.before_f.fork():
         note.before_f.replay()
-        f_x2, grad = _again(lambda x: layer.f(x, note.hashes), x2, d1)
+        f_x2, grad = _again(lambda x: layer.f(x, hashes=note.hashes), x2, d1)
     return y1 - f_x2, d2 + grad
 
 
@@ -150,4 +153,4 @@ def _again(function: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor) ->
 
 
 def _cut(x_BTD: Tensor, chunk_tokens: int | None) -> Sequence[Tensor]:
-    return (x_BTD,) if chunk_tokens is None else x_BTD.split(chunk_tokens, dim=1)
+    return (x_BTD,) if chunk_tokens is None else torch.split(x_BTD, chunk_tokens, dim=1)

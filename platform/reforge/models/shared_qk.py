@@ -148,4 +148,5 @@ class SharedQKAttention(nn.Module):
         out_NTD, _, _ = self.library_lsh(
             qk_NSD, v_NSD, query_len=num_tokens + padding, input_mask=mask_NS, pos_emb=seen.rotary_1TD
         )
-        return out_NTD.unflatten(0, (batch_size, num_heads)).transpose(1, 2)[:, :num_tokens]
+        out_BTHD: Tensor = torch.unflatten(out_NTD, 0, (batch_size, num_heads)).transpose(1, 2)
+        return out_BTHD[:, :num_tokens]

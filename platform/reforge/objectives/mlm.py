@@ -3,7 +3,7 @@
 Shapes: B batch, T tokens, N masked positions, D d_model, V vocabulary.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -38,12 +38,12 @@ class MaskedLMOptions(MaskingOptions):
 class MaskedLM(Objective):
     """A backbone with an output layer that is applied at the masked positions only."""
 
-    terms: ClassVar = {"mlm": 1.0}
     count_names = ("num_correct",)
     metric_names = ("loss", "perplexity", "bits_per_byte", "masked_accuracy")
 
     def __init__(self, options: MaskedLMOptions, backbone: Backbone, vocabulary: Vocabulary) -> None:
         super().__init__()
+        self.terms = {"mlm": 1.0}
         self.options = options
         self.vocabulary = vocabulary
         self.backbone = backbone

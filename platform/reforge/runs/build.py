@@ -34,7 +34,9 @@ def build_state(
 ) -> LoopState:
     """The loop's state before the first step, on `device`; `model` is the job's with every `auto` decided."""
     vocabulary = Vocabulary.of(prepared.tokenizer)
-    module = build_model(model or job.model, job.objective, vocabulary, job.data.block_tokens, job.train.seed).to(device)
+    module = build_model(model or job.model, job.objective, vocabulary, job.data.block_tokens, job.train.seed).to(
+        device
+    )
     return LoopState(module, job.optimizer.build(module), job.train.seed, prepared.fingerprint)
 
 

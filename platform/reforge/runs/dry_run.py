@@ -11,8 +11,8 @@ from reforge.batches import open_prepared
 from reforge.loop import World, train
 from reforge.loop.precision import resolve_precision
 from reforge.models import BackboneOptions, count_parameters
-from reforge.runs.build import build_data, build_state, resolve_model
 from reforge.objectives.output import CHUNK_VALUES
+from reforge.runs.build import build_data, build_state, resolve_model
 from reforge.runs.job import PretrainJob
 
 NUM_STEPS = 2
