@@ -135,7 +135,7 @@ def test_with_whole_words_the_mean_number_hidden_is_right(mask_prob: float) -> N
 
 
 def test_words_long_and_short_are_hidden_as_often() -> None:
-    # Words of 1, 2 and 4 tokens by turns: a token's chance is the same whatever its word, but for length / block length.
+    # Words of 1, 2 and 4 tokens: a token's chance is the same in all of them, but for length / block length.
     ids = np.tile([9, 9, 10, 9, 10, 11, 13], (1, 60))
     b = Batch(np.repeat(ids, 2000, axis=0), np.zeros(2000, dtype=np.int64), np.arange(2000))
     shares = hide_words(b).mean(0).reshape(-1, 7).mean(0)

@@ -5,12 +5,16 @@ A new objective is one file here, one line in `OBJECTIVES` and one spec in jobs/
 
 from typing import TYPE_CHECKING
 
+from reforge.objectives.electra import ElectraOptions
 from reforge.objectives.mlm import MaskedLMOptions
+from reforge.objectives.mlm_nsp import MaskedLMWithNextSentenceOptions
 from reforge.objectives.objective import Inputs, Objective, ObjectiveOptions, Sample, Scores, Totals
 from reforge.spec import one_of
 
 OBJECTIVES: dict[str, type[ObjectiveOptions]] = {
     "mlm": MaskedLMOptions,
+    "mlm_nsp": MaskedLMWithNextSentenceOptions,
+    "electra": ElectraOptions,
 }
 
 if TYPE_CHECKING:

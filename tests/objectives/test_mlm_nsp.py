@@ -1,0 +1,217 @@
+"""Sentence pairs: of the right documents, cut at sentences, half and half, and told apart by content alone."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from reforge.batches import Batch
+from reforge.models import BACKBONES
+from reforge.objectives import Totals
+from reforge.objectives.masking import PAD_ID
+from reforge.objectives.mlm_nsp import MaskedLMWithNextSentence, MaskedLMWithNextSentenceOptions
+from reforge.objectives.sentence_pairs import make_pairs, split_places
+from reforge.tokenizers import Vocabulary
+
+END = 9  # the token that ends a sentence
+WORDS_A_DOCUMENT = 20
+PARTNERS_FROM = 300  # their documents' numbers
+VOCAB = 10 + 2 * PARTNERS_FROM * WORDS_A_DOCUMENT
+
+
+def vocabulary(*continuing: int) -> Vocabulary:
+    return Vocabulary(VOCAB, np.isin(np.arange(VOCAB), continuing), np.arange(VOCAB) == END)
+
+
+def document(number: int, num_tokens: int) -> np.ndarray:
+    """Text in which only END is not the document's own; a sentence is 3 to 8 tokens long, the last one ends."""
+    random = np.random.default_rng(number)
+    text = 10 + number * WORDS_A_DOCUMENT + random.integers(0, WORDS_A_DOCUMENT, num_tokens)
+    text[np.cumsum(random.integers(3, 9, num_tokens)).clip(max=num_tokens) - 1] = END
+    return text
+
+
+def document_of(ids: np.ndarray) -> set[int]:
+    return set(((ids[ids != END] - 10) // WORDS_A_DOCUMENT).tolist())
+
+
+def rows(texts: list[np.ndarray], width: int) -> np.ndarray:
+    ids = np.zeros((len(texts), width), dtype=np.int64)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text) + 2] = [2, *text, 3]
+    return ids
+
+
+def batch(num_rows: int = 100, width: int = 64, partner_width: int = 80, epoch: int = 0) -> Batch:
+    """Rows of documents 0, 1, ... of many lengths, each with one of another document as its partner."""
+    lengths = np.random.default_rng(1).integers(2, width - 1, num_rows)
+    lengths[:5] = width - 2
+    ids = rows([document(n, length) for n, length in enumerate(lengths)], width)
+    others = rows([document(n + PARTNERS_FROM, partner_width - 2 - n % 40) for n in range(num_rows)], partner_width)
+    return Batch(ids, np.full(num_rows, epoch), np.arange(num_rows), others)
+
+
+def model(backbone: str = "reformer", **options: float) -> MaskedLMWithNextSentence:
+    torch.manual_seed(0)
+    small = BACKBONES[backbone](d_model=16, depth=1, num_heads=2, attention="exact")
+    return MaskedLMWithNextSentenceOptions(**options).build(small, vocabulary(), 64)
+
+
+class Pair(NamedTuple):
+    row: int
+    first: np.ndarray
+    second: np.ndarray
+    not_next: bool
+
+
+def read_pairs(b: Batch, objective: MaskedLMWithNextSentence) -> list[Pair]:
+    """The pairs that collate's tensors say, what was masked put back."""
+    tensors = {name: tensor.numpy().copy() for name, tensor in objective.collate(b, seed=3).tensors.items()}
+    tensors["ids_BT"].reshape(-1)[tensors["places_N"]] = tensors["targets_N"]
+    found = []
+    for row, not_next in zip(tensors["rows_P"], tensors["classes_P"], strict=True):
+        ids = tensors["ids_BT"][row]
+        length = int((ids != PAD_ID).sum())
+        middle, end = np.flatnonzero(ids == 3)
+        assert ids[0] == 2
+        assert end == length - 1
+        assert np.flatnonzero(tensors["segments_BT"][row]).tolist() == list(range(middle + 1, end + 1))
+        assert tensors["mask_BT"][row].sum() == length
+        found.append(Pair(int(row), ids[1:middle], ids[middle + 1 : end], bool(not_next)))
+    return found
+
+
+def text_of(row: np.ndarray) -> np.ndarray:
+    return row[1 : int((row != PAD_ID).sum()) - 1]
+
+
+def test_pairs_are_of_the_documents_that_their_class_says() -> None:
+    b = batch()
+    pairs = read_pairs(b, model())
+    assert len(pairs) == 100
+    for pair in pairs:
+        own = text_of(b.ids[pair.row])
+        assert np.array_equal(pair.first, own[: len(pair.first)])
+        assert len(pair.second) > 0
+        if pair.not_next:
+            other = text_of(b.partners[pair.row])  # type: ignore[index]
+            starts = [at for at in range(1, len(other)) if np.array_equal(other[at:][: len(pair.second)], pair.second)]
+            assert END in other[np.array(starts) - 1]
+            assert document_of(pair.second) <= {pair.row + PARTNERS_FROM}
+        else:
+            following = own[len(pair.first) :]
+            assert np.array_equal(pair.second, following[: len(pair.second)])
+            assert len(following) - len(pair.second) == (1 if len(own) == 62 else 0)
+        sentence_ends = np.flatnonzero(own[:-1] == END)
+        assert pair.first[-1] == END or len(sentence_ends) == 0
+
+
+def test_a_pair_is_never_longer_than_its_row() -> None:
+    b = batch(300, width=24, partner_width=80)
+    pairs = make_pairs(b, 3, vocabulary(), 0.5)
+    assert pairs.ids.shape == pairs.segments.shape == (300, 24)
+    longest = 3 + max(len(pair.first) + len(pair.second) for pair in read_pairs(b, model()))
+    assert longest == 24
+
+
+@pytest.mark.parametrize("next_prob", [0.5, 0.8])
+def test_the_classes_come_as_often_as_asked_for(next_prob: float) -> None:
+    classes = [
+        make_pairs(batch(epoch=epoch), 1, vocabulary(), next_prob).not_next.mean() for epoch in range(20)
+    ]  # fmt: skip
+    assert abs(np.mean(classes) - (1 - next_prob)) < 0.03
+
+
+def test_lengths_do_not_tell_the_classes_apart_where_partners_are_long_enough() -> None:
+    lengths: dict[bool, list[int]] = {False: [], True: []}
+    for epoch in range(20):
+        b = batch(epoch=epoch, partner_width=120)
+        for pair in read_pairs(b, model()):
+            missing = len(text_of(b.ids[pair.row])) - len(pair.first) - len(pair.second)
+            lengths[pair.not_next].append(missing)
+    assert abs(np.mean(lengths[True]) - np.mean(lengths[False])) < 0.5
+    assert np.abs(lengths[True]).max() <= 8  # a sentence
+
+
+def test_new_pairs_in_every_epoch_and_the_same_ones_whatever_the_batch() -> None:
+    b = batch()
+    whole = make_pairs(b, 3, vocabulary(), 0.5)
+    places = np.array([70, 3, 99])
+    some = make_pairs(Batch(*(values[places] for values in b if values is not None)), 3, vocabulary(), 0.5)
+    for all_rows, some_rows in zip(whole, some, strict=True):
+        assert np.array_equal(all_rows[places], some_rows)
+    for other in (make_pairs(batch(epoch=1), 3, vocabulary(), 0.5), make_pairs(b, 4, vocabulary(), 0.5)):
+        assert 0.3 < (other.not_next != whole.not_next).mean() < 0.7
+        assert (other.ids != whole.ids).any(axis=1).mean() > 0.8
+
+
+def test_a_row_is_split_at_the_sentence_end_nearest_the_wanted_place() -> None:
+    #            [CLS]  1   2    3   4   5    6   7 [SEP]
+    ids = np.array([[2, 20, 21, END, 22, 23, END, 24, 3, 0]])
+    for wanted, expected in ((1, 3), (4, 3), (5, 6), (7, 6), (-3, 3), (50, 6)):
+        assert split_places(ids, np.array([wanted]), np.array([6]), vocabulary()) == expected
+    assert split_places(ids, np.array([6]), np.array([5]), vocabulary()) == 3
+
+
+def test_without_a_sentence_end_a_row_is_split_between_words() -> None:
+    ids = np.array([[2, 20, 21, 22, 23, END, 3, 0]])  # only the text's last token ends a sentence
+    for continuing, expected in (((), 2), ((22,), 1), ((21, 22, 23), 4), ((21, 22, 23, END), 0)):
+        assert split_places(ids, np.array([2]), np.array([4]), vocabulary(*continuing)) == expected
+
+
+def test_rows_too_short_are_masked_but_have_no_class() -> None:
+    b = Batch(rows([document(0, 1), document(1, 20)], 32), np.zeros(2, int), np.arange(2), batch().partners[:2])  # type: ignore[index]
+    inputs = model().collate(b, seed=1)
+    assert inputs.tensors["rows_P"].tolist() == [1]
+    assert inputs.num_targets == {"mlm": 1 + 3, "nsp": 1}
+    assert not inputs.tensors["segments_BT"][0].any()
+    hidden = inputs.tensors["ids_BT"][0].clone()
+    hidden[1] = b.ids[0, 1]
+    assert hidden.tolist() == b.ids[0].tolist()
+
+
+def test_a_partner_too_short_for_a_second_part_gives_none() -> None:
+    b = batch()
+    pairs = make_pairs(
+        b._replace(partners=rows([document(100 + n, n % 2) for n in range(100)], 16)), 3, vocabulary(), 0.5
+    )
+    assert pairs.is_pair.all()
+    assert not pairs.not_next.any()
+
+
+def test_without_partners_there_is_nothing_to_tell_apart() -> None:
+    b = batch()._replace(partners=None)
+    inputs = model().collate(b, seed=1)
+    assert inputs.num_targets["nsp"] == 0 < inputs.num_targets["mlm"]
+    assert not inputs.tensors["segments_BT"].any()
+    ids = inputs.tensors["ids_BT"].clone().flatten()
+    ids[inputs.tensors["places_N"]] = inputs.tensors["targets_N"]
+    assert np.array_equal(ids.view(b.ids.shape).numpy(), b.ids)
+
+
+def test_metrics_are_those_of_the_counts() -> None:
+    objective = model(nsp_weight=0.5)
+    totals = Totals({"mlm": 30.0, "nsp": 4.0}, {"mlm": 10.0, "nsp": 8.0}, {"mlm_correct": 2.0, "nsp_correct": 6.0})
+    metrics = objective.metrics(totals, 0.5)
+    assert metrics["loss"] == 3.0 + 0.5 * 0.5
+    assert (metrics["mlm_loss"], metrics["nsp_loss"]) == (3.0, 0.5)
+    assert (metrics["masked_accuracy"], metrics["nsp_accuracy"]) == (0.2, 0.75)
+    assert metrics["perplexity"] == pytest.approx(np.exp(3.0))
+    assert metrics["bits_per_byte"] == pytest.approx(3.0 / np.log(2) * 0.5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_both_tasks_can_be_learnt(backbone: str) -> None:
+    """The classes follow from the tokens: a model that sees both parts learns a handful of pairs by heart."""
+    objective = model(backbone)
+    inputs = objective.collate(batch(24, width=32), seed=1)
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-2)
+    for _ in range(150):
+        losses = objective(**inputs.tensors).losses
+        (losses["mlm"] / inputs.num_targets["mlm"] + losses["nsp"] / inputs.num_targets["nsp"]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    counts = objective.eval()(**inputs.tensors).counts
+    assert counts["nsp_correct"] / inputs.num_targets["nsp"] > 0.95
+    assert counts["mlm_correct"] / inputs.num_targets["mlm"] > 0.5
