@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from reforge.objectives import output
 from reforge.objectives.output import OutputLayer, cross_entropy_sum
@@ -26,21 +25,6 @@ class Embeddings(nn.Module):
     @property
     def token_weight(self) -> Tensor:
         return self.embedding.weight
-
-
-class Largest(TorchDispatchMode):
-    """Notes how many values the largest tensor has that any operator gives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_values = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, tuple | list) else (out,):
-            if isinstance(tensor, Tensor):
-                self.num_values = max(self.num_values, tensor.numel())
-        return out
 
 
 @pytest.fixture(autouse=True)
@@ -100,12 +84,12 @@ def test_extreme_logits_give_a_finite_loss_and_gradient() -> None:
 
 
 @pytest.mark.parametrize("mode", ["training", "evaluation", "counting"])
-def test_no_tensor_is_larger_than_a_chunk(mode: str) -> None:
+def test_no_tensor_is_larger_than_a_chunk(mode: str, largest_tensor: Any) -> None:
     hidden, matrix, bias, targets = values()
     layer = OutputLayer(Embeddings(), tie_embeddings=False)
-    with Largest() as reference:
+    with largest_tensor() as reference:
         plain(hidden, matrix, bias, targets)
-    with Largest() as largest:
+    with largest_tensor() as largest:
         if mode == "training":
             layer.loss_sum(hidden, targets).backward()
         else:

@@ -5,6 +5,7 @@ A new objective is one file here, one line in `OBJECTIVES` and one spec in jobs/
 
 from typing import TYPE_CHECKING
 
+from reforge.objectives.causal import CausalLMOptions
 from reforge.objectives.electra import ElectraOptions
 from reforge.objectives.mlm import MaskedLMOptions
 from reforge.objectives.mlm_nsp import MaskedLMWithNextSentenceOptions
@@ -15,6 +16,7 @@ OBJECTIVES: dict[str, type[ObjectiveOptions]] = {
     "mlm": MaskedLMOptions,
     "mlm_nsp": MaskedLMWithNextSentenceOptions,
     "electra": ElectraOptions,
+    "causal": CausalLMOptions,
 }
 
 if TYPE_CHECKING:
