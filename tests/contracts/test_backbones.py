@@ -8,7 +8,10 @@ from reforge.models import BACKBONES, Backbone, Frame, count_parameters
 VOCAB, BLOCK = 40, 64
 FRAME = Frame(VOCAB, BLOCK)
 # What makes each backbone small; what is not named here keeps its default.
-SMALL = {"reformer": {"d_model": 16, "depth": 2, "num_heads": 2, "bucket_size": 8, "num_hashes": 2}}
+SMALL = {
+    "reformer": {"d_model": 16, "depth": 2, "num_heads": 2, "bucket_size": 8, "num_hashes": 2},
+    "transformer": {"d_model": 16, "depth": 2, "num_heads": 2, "init_std": 0.2},
+}
 
 
 @pytest.fixture(params=BACKBONES)

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 from reforge.models.backbone import Backbone, BackboneOptions, Cache, Device, Frame, count_parameters
 from reforge.models.reformer import ReformerOptions
+from reforge.models.transformer import TransformerOptions
 from reforge.spec import one_of
 
 BACKBONES: dict[str, type[BackboneOptions]] = {
     "reformer": ReformerOptions,
+    "transformer": TransformerOptions,
 }
 
 if TYPE_CHECKING:
