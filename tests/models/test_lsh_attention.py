@@ -59,7 +59,7 @@ def random_hashes(lengths_B: Tensor) -> tuple[Hashes, list[Tensor]]:
         buckets[..., :length] = torch.randint(num_buckets, (H, ROUNDS, length))
         rows.append(buckets)
     buckets_NRS = pad_buckets(torch.cat(rows).int(), T, T // BUCKET, mask_BT)
-    return Hashes(sort_by_bucket(buckets_NRS), buckets_NRS), rows
+    return Hashes(sort_by_bucket(buckets_NRS, T // BUCKET), buckets_NRS), rows
 
 
 def expected(

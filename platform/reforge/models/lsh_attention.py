@@ -22,7 +22,6 @@ from reforge.models.lsh_hashing import (
     draw_rotations,
     hash_tokens,
     pad_buckets,
-    sort_by_bucket,
     whole_buckets,
 )
 from reforge.models.lsh_layout import Layout
@@ -92,9 +91,10 @@ class LSHAttention(nn.Module):
             return
         num_buckets = whole_buckets(qk_BTHD.shape[1], self.bucket_size)
         num_buckets_B = None if lengths_B is None else whole_buckets(lengths_B, self.bucket_size)
-        buckets_NRT = hash_tokens(qk_BTHD, rotations[..., : num_buckets // 2], num_buckets_B)
+        path = self._path(qk_BTHD)
+        buckets_NRT = hash_tokens(qk_BTHD, rotations[..., : num_buckets // 2], num_buckets_B, path.nearest)
         buckets_NRS = pad_buckets(buckets_NRT, num_buckets * self.bucket_size, num_buckets, mask_BT)
-        hashes.order = sort_by_bucket(buckets_NRS)
+        hashes.order = path.sort_by_bucket(buckets_NRS, num_buckets)
         hashes.buckets = None if self.attend_across_buckets else buckets_NRS
 
     def _attend(self, qk_BTHD: Tensor, v_BTHD: Tensor, layout: Layout, hashes: Hashes) -> Tensor:
@@ -119,7 +119,11 @@ class LSHAttention(nn.Module):
 
 
 class Path(Protocol):
-    """A module that computes attention and its gradients; `lsh_operators` says what each function gives."""
+    """A module that computes; `lsh_operators` and `lsh_hashing` say what each function gives."""
+
+    def nearest(self, rotated: Tensor, num_columns: Tensor | None) -> Tensor: ...
+
+    def sort_by_bucket(self, buckets_NRS: Tensor, num_buckets: int) -> Tensor: ...
 
     def forward(self, qk_BTHD: Tensor, v_BTHD: Tensor, layout: Layout) -> tuple[Tensor, Tensor]: ...
 

@@ -11,6 +11,7 @@ Shapes: B batch, T tokens, H heads, D width of a head, N batch x heads, R rounds
 buckets, C half of the buckets.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -36,6 +37,7 @@ class Hashes:
     """[N, R, S], int32, by position; padding has a number above all others."""
 
 
+Nearest = Callable[[Tensor, Tensor | None], Tensor]
 Number = TypeVar("Number", int, Tensor)
 
 
@@ -52,10 +54,24 @@ def draw_rotations(like_BTHD: Tensor, num_hashes: int, num_buckets: int, per_hea
     return torch.randn(shape, dtype=like_BTHD.dtype, device=like_BTHD.device)
 
 
-def hash_tokens(x_BTHD: Tensor, rotations: Tensor, num_buckets_B: Tensor | None = None) -> Tensor:
+def nearest(rotated: Tensor, num_columns: Tensor | None) -> Tensor:
+    """argmax over the last dimension of [x, -x], the first of equals; of both, the first `num_columns` if given."""
+    high = low = rotated
+    if num_columns is not None:
+        unused = torch.arange(rotated.shape[-1], device=rotated.device) >= num_columns
+        high, low = rotated.masked_fill(unused, -torch.inf), rotated.masked_fill(unused, torch.inf)
+    highest, positive = high.max(dim=-1)
+    lowest, negative = low.min(dim=-1)
+    return torch.where(highest >= -lowest, positive, negative + rotated.shape[-1])
+
+
+def hash_tokens(
+    x_BTHD: Tensor, rotations: Tensor, num_buckets_B: Tensor | None = None, nearest: Nearest = nearest
+) -> Tensor:
     """The bucket of each token in each round, [N, R, T], int32; each row uses its own number of buckets.
 
-    Buckets of the negative half count on from C whatever the row uses: only their order matters.
+    Buckets of the negative half count on from C whatever the row uses: only their order matters. `nearest` may be
+    another function that gives the same.
     """
     B, T, H, D = x_BTHD.shape
     R, C = rotations.shape[2:]
@@ -63,20 +79,13 @@ def hash_tokens(x_BTHD: Tensor, rotations: Tensor, num_buckets_B: Tensor | None 
     buckets_BHRT = torch.empty(B, H, R, T, dtype=torch.int32, device=x_BTHD.device)
     step = max(1, (SLICE_VALUES_GPU if x_BTHD.is_cuda else SLICE_VALUES) // (H * R * C))
     for b in range(B):
-        unused_C = None if num_buckets_B is None else torch.arange(C, device=x_BTHD.device) >= num_buckets_B[b] // 2
+        num_columns = None if num_buckets_B is None else num_buckets_B[b] // 2
         for start in range(0, T, step):
             part_HTD = x_BTHD[b, start : start + step].transpose(0, 1)
             rotated_HTRC = torch.matmul(part_HTD, rotations_BHDK[b]).view(H, -1, R, C)
-            buckets_HTR = nearest(rotated_HTRC, unused_C)
+            buckets_HTR = nearest(rotated_HTRC, num_columns)
             buckets_BHRT[b, :, :, start : start + step] = buckets_HTR.transpose(1, 2)
     return buckets_BHRT.flatten(0, 1)
-
-
-def nearest(rotated: Tensor, unused_C: Tensor | None) -> Tensor:
-    """argmax over the last dimension of [x, -x], the first of equals, leaving out the unused columns of both."""
-    highest, positive = (rotated if unused_C is None else rotated.masked_fill(unused_C, -torch.inf)).max(dim=-1)
-    lowest, negative = (rotated if unused_C is None else rotated.masked_fill(unused_C, torch.inf)).min(dim=-1)
-    return torch.where(highest >= -lowest, positive, negative + rotated.shape[-1])
 
 
 def pad_buckets(buckets_NRT: Tensor, num_slots: int, num_buckets: int, mask_BT: Tensor | None) -> Tensor:
@@ -89,6 +98,6 @@ def pad_buckets(buckets_NRT: Tensor, num_slots: int, num_buckets: int, mask_BT: 
     return torch.cat((buckets_NRT, behind), dim=-1)
 
 
-def sort_by_bucket(buckets_NRS: Tensor) -> Tensor:
+def sort_by_bucket(buckets_NRS: Tensor, num_buckets: int) -> Tensor:
     """The position at each place of the sequence sorted by bucket, then position: [N, R, S], int32."""
     return buckets_NRS.sort(dim=-1, stable=True).indices.int()

@@ -9,103 +9,16 @@
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
+#include "lsh_vectors.h"
+
 #include <cmath>
-#include <cstring>
-#include <limits>
 #include <optional>
 #include <tuple>
-#include <vector>
 
 namespace {
 
-#ifdef __AVX512F__
-constexpr int VL = 16, TILE = 4; // floats of a register, registers of a row of a tile
-#else
-constexpr int VL = 8, TILE = 2;
-#endif
-typedef float Vec __attribute__((vector_size(VL * 4)));
-typedef int IVec __attribute__((vector_size(VL * 4)));
 constexpr int NOWHERE = std::numeric_limits<int>::max(); // position of padding
-constexpr float LOWEST = -std::numeric_limits<float>::infinity();
 constexpr float ALONE = std::numeric_limits<float>::infinity(); // log-sum-exp of a token that sees itself alone
-
-inline Vec load(const float* p) { Vec x; std::memcpy(&x, p, sizeof x); return x; }
-inline IVec load(const int* p) { IVec x; std::memcpy(&x, p, sizeof x); return x; }
-inline void store(float* p, Vec x) { std::memcpy(p, &x, sizeof x); }
-
-inline float sum(Vec x) { float s = 0; for (int i = 0; i < VL; ++i) s += x[i]; return s; }
-inline float highest(Vec x) { float s = x[0]; for (int i = 1; i < VL; ++i) s = x[i] > s ? x[i] : s; return s; }
-
-// exp of numbers up to 0 to within 2 units in the last place (and of -inf to 0): 2^n times a polynomial.
-inline Vec exp_negative(Vec x) {
-  const Vec shift = Vec{} + 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer in the lowest bits
-  const IVec tiny = x < -87.0f;
-  x = tiny ? Vec{} - 87.0f : x;
-  const Vec t = x * 1.44269504f + shift;
-  const Vec n = t - shift;
-  const Vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  Vec p = Vec{} + 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  IVec bits;
-  std::memcpy(&bits, &p, sizeof bits);
-  IVec exponent;
-  std::memcpy(&exponent, &t, sizeof exponent);
-  bits += exponent << 23;
-  std::memcpy(&p, &bits, sizeof p);
-  return tiny ? Vec{} : p;
-}
-
-// C [4, NV * VL] (+)= A [4, K] B [K, NV * VL]; a_row and a_k are the strides of A, so that it may be transposed.
-template <int NV>
-inline void tile(int K, const float* A, long a_row, long a_k, const float* B, long ldb, float* C, long ldc, bool add) {
-  Vec acc[4][NV];
-  for (int i = 0; i < 4; ++i)
-    for (int j = 0; j < NV; ++j) acc[i][j] = add ? load(C + i * ldc + j * VL) : Vec{};
-  for (int k = 0; k < K; ++k) {
-    Vec b[NV];
-    for (int j = 0; j < NV; ++j) b[j] = load(B + k * ldb + j * VL);
-    for (int i = 0; i < 4; ++i) {
-      const Vec a = Vec{} + A[i * a_row + k * a_k];
-      for (int j = 0; j < NV; ++j) acc[i][j] += a * b[j];
-    }
-  }
-  for (int i = 0; i < 4; ++i)
-    for (int j = 0; j < NV; ++j) store(C + i * ldc + j * VL, acc[i][j]);
-}
-
-void gemm(int M, int N, int K, const float* A, long a_row, long a_k, const float* B, long ldb, float* C, long ldc,
-          bool add) {
-  int n = 0;
-  for (; n + TILE * VL <= N; n += TILE * VL)
-    for (int m = 0; m < M; m += 4) tile<TILE>(K, A + m * a_row, a_row, a_k, B + n, ldb, C + m * ldc + n, ldc, add);
-  for (; n < N; n += VL)
-    for (int m = 0; m < M; m += 4) tile<1>(K, A + m * a_row, a_row, a_k, B + n, ldb, C + m * ldc + n, ldc, add);
-}
-
-// out [D, P] = rows [P, D] transposed, times factor [P].
-void transpose(int P, int D, const float* rows, const float* factor, float* out) {
-  for (int i = 0; i < P; i += VL)
-    for (int d = 0; d < D; d += VL) {
-      Vec x[VL];
-      for (int k = 0; k < VL; ++k) x[k] = load(rows + (i + k) * D + d);
-      for (int h = 1; h < VL; h *= 2) { // swap the off-diagonal squares of width h
-        IVec low, high;
-        for (int k = 0; k < VL; ++k) low[k] = k & h ? VL + k - h : k, high[k] = k & h ? VL + k : k + h;
-        for (int k = 0; k < VL; ++k)
-          if (!(k & h)) {
-            const Vec a = x[k], b = x[k + h];
-            x[k] = __builtin_shuffle(a, b, low), x[k + h] = __builtin_shuffle(a, b, high);
-          }
-      }
-      const Vec f = load(factor + i);
-      for (int k = 0; k < VL; ++k) store(out + (d + k) * P + i, x[k] * f);
-    }
-}
 
 struct Call { // what all heads share
   int64_t B, T, H, D, R, S, P;
@@ -145,8 +58,6 @@ void rotate(const Call& call, int64_t t, float* x, float direction) {
   }
 }
 
-using Floats = std::vector<float>;
-
 struct Head { // one head of one row, by position
   const Call& call;
   Floats q, v, inverse_norm;
@@ -170,7 +81,7 @@ struct Chunk { // P places of the sorted sequence; those past `count` hold zeros
   Floats factor, q, v, k, kT, vT, grad_k, grad_v; // k and kT are normalised and hold the scale of the scores
   Chunk(int64_t P, int64_t D)
       : position(P), factor(P), q(P * D), v(P * D), k(P * D), kT(P * D), vT(P * D), grad_k(P * D), grad_v(P * D) {}
-  void gather(const Head& head, const int* order, int64_t n, bool backward) {
+  void gather(Head& head, const int* order, int64_t n, bool backward) {
     const int64_t P = head.call.P, D = head.call.D;
     const float scale = 1.0f / std::sqrt(static_cast<float>(D));
     count = std::max<int64_t>(0, std::min(n, P));
@@ -185,16 +96,16 @@ struct Chunk { // P places of the sorted sequence; those past `count` hold zeros
     if (!backward) return;
     for (int64_t i = 0; i < P; ++i)
       for (int64_t d = 0; d < D; d += VL) store(&k[i * D + d], load(&q[i * D + d]) * factor[i]);
-    std::fill(factor.begin(), factor.end(), 1.0f);
+    factor.fill(1.0f);
     transpose(P, D, v.data(), factor.data(), vT.data());
-    std::fill(grad_k.begin(), grad_k.end(), 0.0f), std::fill(grad_v.begin(), grad_v.end(), 0.0f);
+    grad_k.fill(0.0f), grad_v.fill(0.0f);
   }
 };
 
 // Calls visit(own, back) for each chunk of each round: the chunk and the one before it, which for the first of a round
 // is the row's own last of the round before. flush(chunk) follows when nothing looks at it any more.
 template <typename Visit, typename Flush>
-void walk(const Head& head, const int* order, int64_t length, bool backward, Chunk& own, Chunk& back, Visit visit,
+void walk(Head& head, const int* order, int64_t length, bool backward, Chunk& own, Chunk& back, Visit visit,
           Flush flush) {
   const Call& call = head.call;
   const int64_t chunks = 2 * ((length + 2 * call.P - 1) / (2 * call.P));
@@ -272,8 +183,8 @@ struct Forward {
     const int64_t b = n / call.H, h = n % call.H, D = call.D, length = call.length(n);
     const int* order = call.order + n * call.R * call.S;
     head.read(qk, v, b, h);
-    std::fill(total.begin(), total.end(), 0.0f), std::fill(mass.begin(), mass.end(), 0.0f);
-    std::fill(top.begin(), top.end(), LOWEST);
+    total.fill(0.0f), mass.fill(0.0f);
+    top.fill(LOWEST);
     walk(head, order, length, false, own, back, [&](Chunk& a, Chunk& b) { visit(a, b); }, [](Chunk&) {});
     for (int64_t i = 0; i < length; ++i) {
       const int64_t t = order[i];
@@ -297,7 +208,7 @@ struct Backward {
         grad_v(c.T * c.D) {}
 
   // Weights and slopes (gradients of the scores) of all queries of a chunk against the keys of another.
-  void weigh(const Chunk& own, const Chunk& keys) {
+  void weigh(Chunk& own, Chunk& keys) {
     const int64_t P = call.P;
     for (int64_t i = 0; i < P; ++i) {
       const int query = own.position[i], limit = call.causal ? query : NOWHERE;
@@ -324,7 +235,7 @@ struct Backward {
 
   void visit(Chunk& own, Chunk& back) {
     const int64_t P = call.P, D = call.D;
-    std::fill(grads.begin(), grads.end(), 0.0f);
+    grads.fill(0.0f);
     for (int64_t i = 0; i < own.count; ++i) std::memcpy(&grads[i * D], &grad[own.position[i] * D], D * 4);
     visit_keys(own, own, false);
     if (back.count) visit_keys(own, back, true);
@@ -332,7 +243,7 @@ struct Backward {
     (void)P;
   }
 
-  void add(const Chunk& chunk, const Floats& from, Floats& to) {
+  void add(Chunk& chunk, Floats& from, Floats& to) {
     const int64_t D = call.D;
     for (int64_t i = 0; i < chunk.count; ++i)
       for (int64_t d = 0; d < D; d += VL) {
@@ -354,7 +265,7 @@ struct Backward {
       for (int64_t d = 0; d < D; d += VL) dot += load(&grad[t * D + d]) * load(&row[d]);
       delta[t] = sum(dot);
     }
-    for (Floats* x : {&grad_q, &grad_k, &grad_v}) std::fill(x->begin(), x->end(), 0.0f);
+    for (Floats* x : {&grad_q, &grad_k, &grad_v}) x->fill(0.0f);
     walk(head, order, length, true, own, back, [&](Chunk& a, Chunk& b) { visit(a, b); },
          [&](Chunk& chunk) { add(chunk, chunk.grad_k, grad_k), add(chunk, chunk.grad_v, grad_v); });
     for (int64_t i = 0; i < length; ++i) finish(order[i], b, h, to_qk, to_v);

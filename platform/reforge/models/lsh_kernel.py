@@ -1,4 +1,4 @@
-"""The CPU kernel of LSH attention: `lsh_kernel.cpp`, compiled on first use for the very CPU that it runs on.
+"""The CPU kernel of LSH attention: `lsh_*.cpp`, compiled on first use for the very CPU that it runs on.
 
 Without a compiler attention goes over torch's operators: the same results, slower; a warning says so once. The built
 file is kept in the user's cache under a name made of all that went into it, and put there by a rename: what stands
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from reforge.models.lsh_layout import Layout
 
-SOURCE = Path(__file__).with_suffix(".cpp")
+SOURCES = sorted(path for path in Path(__file__).parent.glob("lsh_*") if path.suffix in (".cpp", ".h"))
 # No -ffast-math: it would undo the rounding tricks of the exponential, and change what infinities do.
 FLAGS = ("-O3", "-march=native", "-std=c++20", "-fPIC", "-shared", "-w")
 # Rows of these many values fill whole registers.
@@ -55,7 +55,7 @@ def processor() -> str:
 
 def build(folder: Path, compiler: str | None) -> Path:
     """The compiled kernel in `folder`, built if it is not there yet."""
-    ingredients = (SOURCE.read_text(), *FLAGS, torch.__version__, str(compiler), processor())
+    ingredients = (*(path.read_text() for path in SOURCES), *FLAGS, torch.__version__, str(compiler), processor())
     fingerprint = hashlib.sha256("\0".join(ingredients).encode()).hexdigest()[:16]
     built = folder / f"lsh_kernel-{fingerprint}.so"
     if built.exists():
@@ -77,7 +77,8 @@ def _compile(compiler: str, built: Path) -> None:
     libraries = [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10"]
     with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
         made = Path(scratch) / built.name
-        command = [compiler, *FLAGS, abi, *include, str(SOURCE), "-o", str(made), *libraries]
+        units = [str(path) for path in SOURCES if path.suffix == ".cpp"]
+        command = [compiler, *FLAGS, abi, *include, *units, "-o", str(made), *libraries]
         ended = subprocess.run(command, capture_output=True, text=True)
         if ended.returncode:
             raise BuildError(f"{compiler} failed: {ended.stderr.strip()[-500:]}")
@@ -99,6 +100,18 @@ def suits(qk_BTHD: Tensor, bucket_size: int) -> bool:
     """Whether the kernel can take these inputs."""
     whole = qk_BTHD.shape[-1] % MULTIPLE == 0 and bucket_size % MULTIPLE == 0
     return qk_BTHD.device.type == "cpu" and qk_BTHD.dtype in (torch.float32, torch.bfloat16) and whole
+
+
+def nearest(rotated: Tensor, num_columns: Tensor | None) -> Tensor:
+    """As `lsh_hashing.nearest`."""
+    buckets: Tensor = torch.ops.reforge_lsh.nearest(rotated, num_columns)
+    return buckets
+
+
+def sort_by_bucket(buckets_NRS: Tensor, num_buckets: int) -> Tensor:
+    """As `lsh_hashing.sort_by_bucket`."""
+    order_NRS: Tensor = torch.ops.reforge_lsh.sort_by_bucket(buckets_NRS, num_buckets)
+    return order_NRS
 
 
 def forward(qk_BTHD: Tensor, v_BTHD: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reforge.models.lsh_hashing import nearest, sort_by_bucket
 from reforge.models.lsh_layout import Layout
+
+__all__ = ["backward", "forward", "nearest", "sort_by_bucket"]
 
 # Scores of a slice: 2 MiB in float32, which stays in the cache of a CPU core; a GPU wants few large steps instead.
 SLICE_VALUES = 2**19
