@@ -106,7 +106,7 @@ def test_collating_is_repeatable_and_masks_are_new_in_every_epoch(objective: Obj
 
 
 def test_every_parameter_gets_a_gradient_even_from_an_empty_batch(objective: Objective) -> None:
-    for b in (batch(), empty_batch()):
+    for b in (batch(), empty_batch()._replace(partners=empty_batch().ids), empty_batch()):
         objective.zero_grad()
         losses = scores(objective, objective.collate(b, seed=1)).losses
         torch.stack(list(losses.values())).sum().backward()

@@ -109,7 +109,9 @@ class MaskedLMWithNextSentence(Objective):
 
     @torch.no_grad()
     def logits(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        """Logits [B, T, V] at every position of texts that are not pairs."""
+        """Logits [B, T, V] at every position of texts that are not pairs, wherever the ids are."""
+        device = self.output.bias.device
+        ids_BT, mask_BT = ids_BT.to(device), None if mask_BT is None else mask_BT.to(device)
         logits_BTV: Tensor = self.output(self.backbone(ids_BT, mask_BT, torch.zeros_like(ids_BT)))
         return logits_BTV
 

@@ -5,8 +5,9 @@
     partner  [CLS] x1 x2 . y1 y2 y3 . [SEP]            cut where what follows is about as long as b
     not next [CLS] a1 a2 a3 . [SEP] y1 y2 y3 . [SEP]
 
-Nothing but the content should tell them apart: both second parts begin with a sentence, end where their row ends, and
-are alike in length as far as the partner's length allows. Every draw is a hash of (seed, epoch, sample).
+Nothing but the content tells them apart: lengths are settled before the class is drawn. Both second parts begin with a
+sentence, and the longer is cut at its end to the length of the shorter; another epoch has another partner, and cuts
+elsewhere. Every draw is a hash of (seed, epoch, sample).
 
 Shapes: B batch, T tokens.
 """
@@ -40,10 +41,7 @@ class Pairs(NamedTuple):
 
 
 def make_pairs(batch: Batch, seed: int, vocabulary: Vocabulary, next_prob: float) -> Pairs:
-    """Pairs no longer than the batch's rows: what is too much is cut off at the end of the second part.
-
-    Without partners no row is split.
-    """
+    """Pairs no longer than the batch's rows; without partners no row is split."""
     if batch.partners is None:
         no_row = np.zeros(len(batch.ids), dtype=bool)
         return Pairs(batch.ids, np.zeros_like(batch.ids), no_row, no_row)
@@ -56,8 +54,10 @@ def make_pairs(batch: Batch, seed: int, vocabulary: Vocabulary, next_prob: float
     skipped_B = split_places(batch.partners, other_B - (own_B - first_B), other_B - 1, vocabulary)
     is_pair_B = first_B > 0
     # A partner that has no second part cannot give one: the row then keeps its own.
-    not_next_B = is_pair_B & (skipped_B > 0) & (coin_B >= next_prob)
-    second_B = np.minimum(np.where(not_next_B, other_B - skipped_B, own_B - first_B), room - first_B)
+    has_other_B = is_pair_B & (skipped_B > 0)
+    not_next_B = has_other_B & (coin_B >= next_prob)
+    second_B = np.minimum(own_B, room) - first_B
+    second_B = np.where(has_other_B, np.minimum(second_B, other_B - skipped_B), second_B)
     other_BT = _moved(batch.partners, skipped_B - first_B - 1, num_tokens)
     own_BT = _moved(batch.ids, np.full_like(first_B, -1), num_tokens)
     ids_BT, segments_BT = _join(batch.ids, np.where(not_next_B[:, None], other_BT, own_BT), first_B, second_B)
