@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,13 +37,15 @@ class TrainOptions(Part):
 
     A step takes as many blocks (rows of one length where data.batches is bucketed) as go into `global_batch_tokens`.
     `micro_batch_tokens` bounds what one worker puts through the model at once; gradients of several micro-batches are
-    added up to the global batch. `eval_blocks` bounds how many validation blocks are scored (null: all).
+    added up to the global batch. `compile`: run the layers' dense parts through torch.compile; auto does not, as on a CPU
+    that gained 1 to 3 % for a minute of compiling, and on a GPU nobody has measured it yet. `eval_blocks` bounds how many validation blocks are scored (null: all).
     """
 
     max_steps: int = Field(20_000, ge=1)
     global_batch_tokens: int = Field(65_536, ge=1)
     micro_batch_tokens: int = Field(8_192, ge=1)
     precision: Precision = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
     eval_every_steps: int = Field(500, ge=1)
     eval_blocks: int | None = Field(256, ge=1)
     log_every_steps: int = Field(10, ge=1)

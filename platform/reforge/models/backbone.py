@@ -84,6 +84,10 @@ class Backbone(nn.Module, ABC):
         """An empty cache for incremental decoding, None where this backbone has no such way."""
         return None
 
+    def dense_parts(self) -> list[nn.Module]:
+        """Modules without random state or data-dependent shapes, for torch.compile."""
+        return []
+
     def check_length(self, num_tokens: int) -> None:
         """Raise ValueError where there are more tokens than positions, or none."""
         if not 1 <= num_tokens <= self.frame.block_tokens:

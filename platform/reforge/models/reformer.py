@@ -207,6 +207,10 @@ class ReformerBackbone(Backbone):
         hidden_BTD: Tensor = self.lm.norm(self._run(x_BTD, mask_BT))
         return hidden_BTD
 
+    def dense_parts(self) -> list[nn.Module]:
+        """The feed-forward layers with their norms."""
+        return [block.get_submodule("g.net") for block in self.lm.reformer.layers.blocks]
+
     def _run(self, x_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
         blocks = self._blocks_of_this_pass()
         first = next(m for m in blocks[0].modules() if isinstance(m, SharedQKAttention))

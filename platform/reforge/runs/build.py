@@ -1,15 +1,17 @@
 """From a job spec to the loop's parts; the one place that composes them."""
 
 import os
+import shutil
 from pathlib import Path
 
 import torch
 
 from reforge.batches import Prepared
 from reforge.loop import LoopState, TrainData, World, resolve_precision, seed_everything
-from reforge.models import BackboneOptions, Device
+from reforge.models import Backbone, BackboneOptions, Device
 from reforge.objectives import Objective, ObjectiveOptions
 from reforge.runs.job import PretrainJob
+from reforge.spec import UserError
 from reforge.tokenizers import Vocabulary
 
 
@@ -37,7 +39,19 @@ def build_state(
     module = build_model(model or job.model, job.objective, vocabulary, job.data.block_tokens, job.train.seed).to(
         device
     )
+    if job.train.compile == "on":
+        compile_dense_parts(module)
     return LoopState(module, job.optimizer.build(module), job.train.seed, prepared.fingerprint)
+
+
+def compile_dense_parts(model: Objective) -> None:
+    """Have torch.compile run the backbones' dense parts, in place; names of parameters stay as they are."""
+    if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
+        raise UserError("train.compile: on needs a C++ compiler, and there is none; install g++, or leave it at auto")
+    for backbone in model.modules():
+        if isinstance(backbone, Backbone):
+            for part in backbone.dense_parts():
+                part.compile()
 
 
 def build_data(prepared: Prepared) -> TrainData:

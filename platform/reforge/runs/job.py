@@ -61,6 +61,9 @@ class PretrainJob(Part):
     def problems(self) -> Iterator[Problem]:
         """What must hold between the parts."""
         yield from self.objective.fit(self.model, self.data.block_tokens)
+        if self.objective.needs_partners and self.data.batches != "bucketed":
+            rule = f"objective {self.objective.kind} makes pairs out of whole documents: must be bucketed"
+            yield Problem(("data", "batches"), rule, self.data.batches)
         tokens, block = self.train.global_batch_tokens, self.data.block_tokens
         path = ("train", "global_batch_tokens")
         if tokens % block:
