@@ -1,4 +1,4 @@
-"""Which rows of which bucket make up a step, in time that does not grow with the step.
+"""Which rows of which bucket (rows that share batches) make up a step, in time that does not grow with the step.
 
     bucket b: endless stream of its rows, permutation after permutation, cut every `batch_rows[b]` rows
               |  batch 0  |  batch 1  |  batch 2  |  batch 3  | ...

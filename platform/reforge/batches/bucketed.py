@@ -1,6 +1,12 @@
 """Rows of one document each as samples: batches of one length, and partners of other documents.
 
-The index of a row counts through the buckets, shortest length first.
+    index     0 ......... 79 | 80 .......... 199 | 200 .. 204     counts through the buckets, shortest length first
+    bucket        16 tokens  |      24 tokens    | 32 tokens
+    batches       16 tokens  |    24 tokens  |    32 tokens       (the last bucket has too few rows)
+
+A batch is of a stretch of the index, padded to the longest row in it. A stretch is a bucket, unless that has fewer rows
+than go into a batch: then the longest of the shorter rows fill it up, because a step of a few rows would be as long as
+any other and mostly noise.
 """
 
 from collections.abc import Sequence
@@ -9,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reforge.batches.bucket_order import BucketOrder
-from reforge.batches.order import Ints
+from reforge.batches.order import Ints, Words
 from reforge.batches.packing import PAD
 from reforge.batches.partners import draw, one_document, other_rows
 from reforge.batches.samples import Rows, Samples
@@ -22,6 +28,14 @@ class Bucket(NamedTuple):
 
     rows: Shards
     documents: Shards
+
+
+class Stretch(NamedTuple):
+    """Neighbours in the index that share batches."""
+
+    start: int
+    num_rows: int
+    row_tokens: int
 
 
 class BucketedSamples(Samples):
@@ -41,11 +55,12 @@ class BucketedSamples(Samples):
         return int(self._ends[-1])
 
     def rows_at(self, seed: int, step: int, global_batch_tokens: int) -> Rows:
-        bucket, epochs, rows = self._order(global_batch_tokens).locate(seed, step)
-        return Rows(epochs, self._start(bucket) + rows, int(self.row_tokens[bucket]))
+        stretches = self.stretches(global_batch_tokens)
+        number, epochs, rows = _order(stretches, global_batch_tokens).locate(seed, step)
+        return Rows(epochs, stretches[number].start + rows, stretches[number].row_tokens)
 
     def epoch_at(self, step: int, global_batch_tokens: int) -> float:
-        return self._order(global_batch_tokens).epoch_at(step)
+        return _order(self.stretches(global_batch_tokens), global_batch_tokens).epoch_at(step)
 
     def lengths(self, indices: Ints) -> Ints:
         return self.row_tokens[self._bucket_of(indices)]
@@ -60,15 +75,13 @@ class BucketedSamples(Samples):
         return ids
 
     def partners(self, seed: int, rows: Rows) -> Ints:
-        """From the rows' own bucket where it has another document, else from all, padded to `block_tokens`."""
-        bucket = int(np.searchsorted(self.row_tokens, rows.row_tokens))
-        start, documents = self._start(bucket), self.buckets[bucket].documents
-        own = documents.blocks(rows.samples - start)[:, 0]
-        noise = draw(seed, rows)
-        if not one_document([documents]):
-            return self.padded(start + other_rows([documents], own, noise), rows.row_tokens)
-        self.check(partners=True)
-        return self.padded(other_rows([bucket.documents for bucket in self.buckets], own, noise), self.block_tokens)
+        """From the row's own bucket where that has another document, else from all; padded to the longest of them."""
+        noise, buckets = draw(seed, rows), self._bucket_of(rows.samples)
+        chosen = np.empty_like(rows.samples)
+        for bucket in np.unique(buckets):
+            places = np.flatnonzero(buckets == bucket)
+            chosen[places] = self._others(int(bucket), rows.samples[places], noise[places])
+        return self.blocks(chosen)
 
     def check(self, partners: bool) -> None:
         if partners and one_document([bucket.documents for bucket in self.buckets]):
@@ -77,9 +90,31 @@ class BucketedSamples(Samples):
                 "documents, or change data.valid_fraction"
             )
 
-    def _order(self, global_batch_tokens: int) -> BucketOrder:
+    def stretches(self, global_batch_tokens: int) -> list[Stretch]:
+        """The stretches that batches of so many tokens are of, from long to short; together they are the split."""
         assert global_batch_tokens >= self.block_tokens
-        return BucketOrder(self.num_rows.tolist(), (global_batch_tokens // self.row_tokens).tolist())
+        found: list[Stretch] = []
+        stop = len(self)
+        while stop:
+            bucket = int(self._bucket_of(np.array([stop - 1]))[0])
+            row_tokens = int(self.row_tokens[bucket])
+            wanted = stop - global_batch_tokens // row_tokens
+            if wanted < 0 and found:  # what is left is no batch: it joins the stretch before
+                found[-1] = found[-1]._replace(start=0, num_rows=found[-1].start + found[-1].num_rows)
+                break
+            start = max(0, min(self._start(bucket), wanted))
+            found.append(Stretch(start, stop - start, row_tokens))
+            stop = start
+        return found
+
+    def _others(self, bucket: int, samples: Ints, noise: Words) -> Ints:
+        """A row of another document for each of the `samples` [B] of a bucket."""
+        start, documents = self._start(bucket), self.buckets[bucket].documents
+        own = documents.blocks(samples - start)[:, 0]
+        if not one_document([documents]):
+            return start + other_rows([documents], own, noise)
+        self.check(partners=True)
+        return other_rows([bucket.documents for bucket in self.buckets], own, noise)
 
     def _start(self, bucket: int) -> int:
         return int(self._ends[bucket] - self.num_rows[bucket])
@@ -88,3 +123,10 @@ class BucketedSamples(Samples):
         if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
             raise IndexError(f"row index outside 0..{len(self) - 1}")
         return np.searchsorted(self._ends, indices, side="right")
+
+
+def _order(stretches: Sequence[Stretch], global_batch_tokens: int) -> BucketOrder:
+    return BucketOrder(
+        [stretch.num_rows for stretch in stretches],
+        [global_batch_tokens // stretch.row_tokens for stretch in stretches],
+    )

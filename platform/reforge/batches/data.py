@@ -12,7 +12,8 @@ class Data(Part):
     """Which text, in blocks of how many tokens, and how much of it is held out.
 
     batches: `packed` joins documents and cuts them into blocks of one length, which leaves no padding; `bucketed` keeps
-        each document by itself, for corpora of short ones, in batches of rows of similar length
+        each document by itself, for corpora of short ones and for objectives that pair documents, in batches of rows
+        of similar length
     block_tokens: length of a block, or of the longest row, its special tokens included
     valid_fraction: the share of documents that validation gets, by a hash of each document's text
     shard_mib: size that no shard file exceeds, unless a single block does

@@ -15,7 +15,7 @@ from reforge.batches.order import Ints
 
 
 class Batch(NamedTuple):
-    """Rows of one length and where they stand in the data.
+    """Rows, padded to one length, and where they stand in the data.
 
     partners: for each row one of another document, where they were asked for; T' may differ from T
     """
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows of one length, by their place in the data."""
+    """Rows by their place in the data, and the length to which they are padded."""
 
     epochs: Ints  # [B]
     samples: Ints  # [B]
@@ -63,7 +63,7 @@ class Samples(ABC):
 
     @abstractmethod
     def rows_at(self, seed: int, step: int, global_batch_tokens: int) -> Rows:
-        """The global batch of a step: rows of one length, of at most `global_batch_tokens` tokens together."""
+        """The global batch of a step: rows of at most `global_batch_tokens` tokens together, padding included."""
 
     @abstractmethod
     def epoch_at(self, step: int, global_batch_tokens: int) -> float:
