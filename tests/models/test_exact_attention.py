@@ -5,7 +5,8 @@ import torch
 from reformer_pytorch.reformer_pytorch import FixedPositionalEmbedding, apply_rotary_pos_emb
 from torch import Tensor
 
-from reforge.models.exact_attention import exact_attention, exact_bias, rotate
+import reforge.models.exact_attention
+from reforge.models.exact_attention import exact_attention, query_blocks, rotate
 
 B, T, H, D = 3, 10, 2, 8
 
@@ -24,12 +25,16 @@ def reference(qk: Tensor, v: Tensor, causal: bool, real_BT: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("block", [256, 4])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
-def test_equals_the_formula(causal: bool, padded: bool, dtype: torch.dtype, tolerance: float) -> None:
+def test_equals_the_formula(
+    causal: bool, padded: bool, block: int, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reforge.models.exact_attention, "CAUSAL_BLOCK", block)
     torch.manual_seed(0)
     qk, v = (torch.randn(B, T, H, D, dtype=dtype, requires_grad=True) for _ in range(2))
     real_BT = torch.arange(T).expand(B, T) < (torch.arange(B)[:, None] + 4 if padded else T)
-    out = exact_attention(qk, v, exact_bias(T, causal, real_BT if padded else None, qk))
+    out = exact_attention(qk, v, query_blocks(T, causal, real_BT if padded else None, qk))
     expected = reference(qk, v, causal, real_BT)
     torch.testing.assert_close(out[real_BT], expected[real_BT], rtol=tolerance, atol=tolerance)
     weights = torch.randn(B, T, H, D, dtype=dtype) * real_BT[..., None, None]
@@ -43,7 +48,7 @@ def test_equals_the_formula(causal: bool, padded: bool, dtype: torch.dtype, tole
 def test_every_token_sees_the_memories(causal: bool) -> None:
     torch.manual_seed(0)
     qk, v = torch.randn(2, B, T + 3, H, D)
-    bias = exact_bias(T, causal, torch.arange(T).expand(B, T) < 1, qk, num_memories=3)
+    bias = query_blocks(T, causal, torch.arange(T).expand(B, T) < 1, qk, num_memories=3)
     out = exact_attention(qk, v, bias)
     assert out.shape == (B, T, H, D)
     changed = v.clone()
@@ -65,7 +70,7 @@ def test_rotation_is_the_librarys(memories: int) -> None:
 
 def test_a_row_without_a_real_token_stays_finite() -> None:
     qk = torch.randn(B, T, H, D, requires_grad=True)
-    out = exact_attention(qk, qk, exact_bias(T, True, torch.zeros(B, T, dtype=torch.bool), qk))
+    out = exact_attention(qk, qk, query_blocks(T, True, torch.zeros(B, T, dtype=torch.bool), qk))
     out.sum().backward()
     assert out.isfinite().all()
     assert qk.grad is not None
@@ -74,5 +79,5 @@ def test_a_row_without_a_real_token_stays_finite() -> None:
 
 def test_dropout_acts() -> None:
     qk, v = torch.randn(2, B, T, H, D)
-    bias = exact_bias(T, False, None, qk)
+    bias = query_blocks(T, False, None, qk)
     assert not torch.equal(exact_attention(qk, v, bias, 0.5), exact_attention(qk, v, bias, 0.5))

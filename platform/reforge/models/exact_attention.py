@@ -6,45 +6,87 @@ A token sees itself only where it sees nothing else. reformer-pytorch's `FullQKA
 keeps the [T, T] scores for the backward pass and ignores rotary positions, so that a model with the library's default
 positions and exact attention does not see word order.
 
-Shapes: B batch, T tokens, S keys, H heads, D width of a head.
+Shapes: B batch, T tokens, S tokens and memories, K keys, Q queries of a block, H heads,
+D width of a head.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from reformer_pytorch.reformer_pytorch import TOKEN_SELF_ATTN_VALUE
 from torch import Tensor
 
+# Queries of causal attention that share their keys: what is hidden from all of them is not computed at all.
+CAUSAL_BLOCK = 256
 
-def exact_bias(num_tokens: int, causal: bool, mask_BT: Tensor | None, like: Tensor, num_memories: int = 0) -> Tensor:
-    """What is added to the scores, [1 or B, 1, T, S]: -5e4 on the diagonal, the lowest number at what is hidden.
 
-    S is T and the memories after it, which every token sees. The type is that of `like`.
+class QueryBlock(NamedTuple):
+    """Queries `start` to `stop`, how many keys they see at most, and what is added to their scores.
+
+    The bias is [1 or B, 1, stop - start, num_keys]: -5e4 on the diagonal, the lowest number at what is hidden.
     """
+
+    start: int
+    stop: int
+    num_keys: int
+    bias: Tensor
+
+
+def query_blocks(
+    num_tokens: int, causal: bool, mask_BT: Tensor | None, like: Tensor, num_memories: int = 0
+) -> list[QueryBlock]:
+    """The parts in which `exact_attention` goes through `num_tokens` queries; biases are of the type of `like`.
+
+    Keys are the tokens and then the memories, which every token sees.
+    """
+    cut = causal and not num_memories
+    block = CAUSAL_BLOCK if cut else num_tokens
+    blocks = []
+    for start in range(0, num_tokens, block):
+        stop = min(start + block, num_tokens)
+        num_keys = stop if cut else num_tokens
+        mask_BK = None if mask_BT is None else mask_BT[:, :num_keys]
+        bias = _bias(start, stop, num_keys, causal, mask_BK, like)
+        blocks.append(QueryBlock(start, stop, num_keys + num_memories, F.pad(bias, (0, num_memories))))
+    return blocks
+
+
+def _bias(start: int, stop: int, num_keys: int, causal: bool, mask_BK: Tensor | None, like: Tensor) -> Tensor:
     lowest = torch.finfo(like.dtype).min
-    bias = torch.diag(like.new_full((num_tokens,), TOKEN_SELF_ATTN_VALUE))[None, None]
+    queries_Q1 = torch.arange(start, stop, device=like.device)[:, None]
+    keys_K = torch.arange(num_keys, device=like.device)
+    own_QK = queries_Q1 == keys_K
+    bias = like.new_zeros(stop - start, num_keys).masked_fill_(own_QK, TOKEN_SELF_ATTN_VALUE)
     if causal:
-        later = torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=like.device).triu(1)
-        bias = bias.masked_fill(later, lowest)
-    if mask_BT is not None:
-        # A padded key hides from all but itself: a row without any key would have no softmax.
-        others = ~torch.eye(num_tokens, dtype=torch.bool, device=like.device)
-        bias = bias.masked_fill(~mask_BT[:, None, None, :] & others, lowest)
-    return F.pad(bias, (0, num_memories)) if num_memories else bias
+        bias = bias.masked_fill_(keys_K > queries_Q1, lowest)
+    if mask_BK is None:
+        return bias[None, None]
+    # A padded key hides from all but itself: a row without any key would have no softmax.
+    return bias.masked_fill(~mask_BK[:, None, None, :] & ~own_QK, lowest)
 
 
-def exact_attention(qk_BTHD: Tensor, v_BSHD: Tensor, bias: Tensor, dropout: float = 0.0) -> Tensor:
-    """Attention [B, T, H, D] of shared queries and keys over `v_BSHD`; `bias` is what `exact_bias` gives.
+def exact_attention(qk_BSHD: Tensor, v_BSHD: Tensor, blocks: Sequence[QueryBlock], dropout: float = 0.0) -> Tensor:
+    """Attention [B, T, H, D] of shared queries and keys over `v`; `blocks` is what `query_blocks` gives.
 
     Where S is more than T, the last S - T of `qk` are keys only.
     """
-    num_queries = bias.shape[-2]
-    q = qk_BTHD.transpose(1, 2)
+    q, v = qk_BSHD.transpose(1, 2), v_BSHD.transpose(1, 2)
     k = F.normalize(q, dim=-1).type_as(q)
-    # One bias serves float32 and, where autocast made the queries narrower, bfloat16.
-    out = F.scaled_dot_product_attention(
-        q[:, :, :num_queries], k, v_BSHD.transpose(1, 2), attn_mask=bias.to(q.dtype), dropout_p=dropout
-    )
-    return out.transpose(1, 2)
+    outs = [
+        F.scaled_dot_product_attention(
+            q[:, :, start:stop],
+            k[:, :, :num_keys],
+            v[:, :, :num_keys],
+            attn_mask=bias.to(
+                q.dtype
+            ),  # one bias serves float32 and, where autocast made the queries narrower, bfloat16
+            dropout_p=dropout,
+        ).transpose(1, 2)
+        for start, stop, num_keys, bias in blocks
+    ]
+    return outs[0] if len(outs) == 1 else torch.cat(outs, dim=1)
 
 
 def rotate(x_BTHD: Tensor, rotary_1TD: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ Memory = Literal["keep", "checkpoint", "reversible"]
 
 
 class Layer(NamedTuple):
-    """A layer's residual functions: attention `f(x, hashes=...)`, which notes its hashes there, and feed-forward `g`."""
+    """A layer's residual functions: attention `f(x, hashes=...)`, which notes its hashes there; feed-forward `g`."""
 
     f: Callable[..., Tensor]
     g: Callable[[Tensor], Tensor]

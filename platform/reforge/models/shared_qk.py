@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from reformer_pytorch import LSHSelfAttention
 from torch import Tensor, nn
 
-from reforge.models.exact_attention import exact_attention, exact_bias, rotate
+from reforge.models.exact_attention import QueryBlock, exact_attention, query_blocks, rotate
 from reforge.models.lsh_attention import Hashes, LSHAttention
 
 Attention = Literal["exact", "lsh"]
@@ -21,14 +21,14 @@ Attention = Literal["exact", "lsh"]
 
 @dataclass(frozen=True)
 class Seen:
-    """What all layers' attention shares in one pass: real tokens, angles of rotary positions, biases of the scores.
+    """What all layers' attention shares in one pass: real tokens, angles of rotary positions, what hides from whom.
 
     Made once a pass by `SharedQKAttention.look`, so that no layer makes them again.
     """
 
     mask_BT: Tensor | None
     rotary_1TD: Tensor | None
-    bias_1TS: Tensor | None
+    blocks: list[QueryBlock] | None
 
 
 class SharedQKAttention(nn.Module):
@@ -75,10 +75,10 @@ class SharedQKAttention(nn.Module):
 
     def look(self, x_BTD: Tensor, mask_BT: Tensor | None, rotary_1TD: Tensor | None) -> Seen:
         """What this pass's attention needs beside the tokens, the same for all layers."""
-        bias = None
+        blocks = None
         if self.lsh is None:
-            bias = exact_bias(x_BTD.shape[1], self.causal, mask_BT, x_BTD, self.num_memories)
-        return Seen(mask_BT, rotary_1TD, bias)
+            blocks = query_blocks(x_BTD.shape[1], self.causal, mask_BT, x_BTD, self.num_memories)
+        return Seen(mask_BT, rotary_1TD, blocks)
 
     def forward(self, x_BTD: Tensor, seen: Seen, hashes: dict[int, Hashes]) -> Tensor:
         """Attention [B, T, D]; `hashes` is filled by the first run and read by one that repeats it."""
@@ -107,10 +107,10 @@ class SharedQKAttention(nn.Module):
         if self.lsh is not None:
             out_BTHD: Tensor = self.lsh(qk_BSHD, v_BSHD, seen.mask_BT, seen.rotary_1TD, hashes)
             return out_BTHD
-        assert seen.bias_1TS is not None
+        assert seen.blocks is not None
         if seen.rotary_1TD is not None:
             qk_BSHD = rotate(qk_BSHD, seen.rotary_1TD)
-        return exact_attention(qk_BSHD, v_BSHD, seen.bias_1TS, self.dropout if self.training else 0.0)
+        return exact_attention(qk_BSHD, v_BSHD, seen.blocks, self.dropout if self.training else 0.0)
 
     def _local(self, qk_BTHD: Tensor, v_BTHD: Tensor, seen: Seen) -> Tensor:
         """Heads that see two windows around each token; the library's own, given what it ignores: the positions."""
