@@ -155,6 +155,17 @@ def test_new_pairs_in_every_epoch_and_the_same_ones_whatever_the_batch() -> None
         assert (other.ids != whole.ids).any(axis=1).mean() > 0.8
 
 
+def test_padding_changes_a_pair_only_by_the_token_that_a_full_row_has_no_room_for() -> None:
+    b = batch()
+    wide = b._replace(ids=np.pad(b.ids, ((0, 0), (0, 8))))
+    pairs = (read_pairs(each, model()) for each in (b, wide))
+    for narrow_pair, wide_pair in zip(*pairs, strict=True):
+        assert np.array_equal(narrow_pair.first, wide_pair.first)
+        kept = len(narrow_pair.second)
+        assert np.array_equal(narrow_pair.second, wide_pair.second[:kept])
+        assert len(wide_pair.second) - kept <= (1 if len(text_of(b.ids[narrow_pair.row])) == 62 else 0)
+
+
 def test_a_row_is_split_at_the_sentence_end_nearest_the_wanted_place() -> None:
     #            [CLS]  1   2    3   4   5    6   7 [SEP]
     ids = np.array([[2, 20, 21, END, 22, 23, END, 24, 3, 0]])

@@ -50,7 +50,7 @@ def make_pairs(batch: Batch, seed: int, vocabulary: Vocabulary, next_prob: float
     place_B, coin_B = random_shares(batch, seed, PAIRS, num_draws=2).T
     own_B, other_B = num_text_tokens(batch.ids), num_text_tokens(batch.partners)
     last_B = np.minimum(own_B, room) - 1  # the second part gets one token at least
-    first_B = split_places(batch.ids, 1 + (place_B * last_B).astype(np.int64), last_B, vocabulary)
+    first_B = split_places(batch.ids, 1 + (place_B * (own_B - 1)).astype(np.int64), last_B, vocabulary)
     skipped_B = split_places(batch.partners, other_B - (own_B - first_B), other_B - 1, vocabulary)
     is_pair_B = first_B > 0
     # A partner that has no second part cannot give one: the row then keeps its own.
