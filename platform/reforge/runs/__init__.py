@@ -2,8 +2,22 @@
 
 from reforge.runs.dry_run import DryRun, dry_run
 from reforge.runs.folder import RunFolder, RunStatus
+from reforge.runs.generate import GenerationOptions, generate, generate_texts
 from reforge.runs.job import PretrainJob
 from reforge.runs.load import Loaded, load
 from reforge.runs.pretrain import PretrainResult, pretrain
 
-__all__ = ["DryRun", "Loaded", "PretrainJob", "PretrainResult", "RunFolder", "RunStatus", "dry_run", "load", "pretrain"]
+__all__ = [
+    "DryRun",
+    "GenerationOptions",
+    "Loaded",
+    "PretrainJob",
+    "PretrainResult",
+    "RunFolder",
+    "RunStatus",
+    "dry_run",
+    "generate",
+    "generate_texts",
+    "load",
+    "pretrain",
+]
