@@ -4,8 +4,9 @@
 
 All start from queries-and-keys and values [1, T, H, D] as a linear map gives them, and take turns in one process. The
 table has the median microseconds a token and head, and how many times as fast as reformer-pytorch's `LSHAttention`
-that is; with --clock cpu of processor time, which other programs on the machine disturb less. `crossover` is the length below which exact attention is the faster one, between two measured lengths by
-interpolation, also as a multiple of the keys that a query visits by hashing, num_hashes x 2 bucket_size.
+that is; with --clock cpu of processor time, which other programs on the machine disturb less. `crossover` is the length
+below which exact attention is the faster one, between two measured lengths by interpolation, also as a multiple of the
+keys that a query visits by hashing, num_hashes x 2 bucket_size.
 """
 
 import argparse
