@@ -127,7 +127,8 @@ def test_no_special_token_is_made_but_the_end_of_a_document_which_stops(tokenize
     assert tokens(model, tokenizer, greedy=True, stop=("[SEP]",)) == [[3]]
     assert GenerationOptions().stop == ("[SEP]",)
     assert tokens(model, tokenizer, max_tokens=3) == [[3, 3, 3]]
-    assert generate_texts(model, tokenizer, "w1") == ["\n\n"]
+    assert generate_texts(model, tokenizer, "w1") == [""]
+    assert generate_texts(model, tokenizer, "w1", GenerationOptions(stop=(), max_tokens=1)) == ["\n\n"]
 
 
 def test_an_empty_prompt_and_one_that_fills_the_block(tokenizer: Tokenizer) -> None:
@@ -219,6 +220,12 @@ def test_the_script_prints_the_prompt_and_how_it_goes_on(causal_run: Path) -> No
     assert "Traceback" not in first.stderr
     several = run("--seed", "3", "--num-samples", "2").stdout
     assert several.startswith(f"--- 1 of 2\n{first.stdout.rstrip()}\n\n--- 2 of 2\nthe value")
+
+
+def test_a_reader_that_goes_away_is_no_error(causal_run: Path) -> None:
+    command = f"{sys.executable} jobs/generate.py {causal_run} --max-tokens 60 --stop w | head -c 1"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert "BrokenPipe" not in done.stderr
 
 
 def fail(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -123,7 +123,8 @@ def _generate(
         context.append(tokens_B)
         tokens = tokens_B.tolist()
         for sample, token in zip(samples, tokens, strict=True):
-            yield Generated(sample, token, streams[sample].add(token))
+            ends_here = token == SEP_ID and token in stop_ids  # no empty line after the last document
+            yield Generated(sample, token, "" if ends_here else streams[sample].add(token))
         going_on = [row for row, token in enumerate(tokens) if token not in stop_ids]
         if not going_on:
             return

@@ -6,6 +6,7 @@ message, no traceback), 130 interrupted.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ def generate_command(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read the text has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes nowhere
     return 0
 
 
