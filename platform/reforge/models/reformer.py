@@ -112,6 +112,12 @@ class ReformerOptions(BackboneOptions):
         memory: Memory = "keep" if self.memory == "auto" else self.memory
         return ReformerBackbone(self, frame, attention, memory)
 
+    def scaled(self, ratio: float) -> Self:
+        """The same at `ratio` of its width and heads; of the local heads as many are left as leave one that sees far."""
+        smaller = super().scaled(ratio)
+        num_local = min(round(self.n_local_attn_heads * ratio), smaller.num_heads - 1)
+        return smaller.model_copy(update={"n_local_attn_heads": num_local})
+
     def choose_attention(self, frame: Frame, device_kind: str) -> tuple[Attention, str]:
         """The faster attention for blocks of this length on such a device, and why."""
         visited = self.num_hashes * 2 * self.bucket_size

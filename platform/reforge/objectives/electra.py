@@ -6,7 +6,6 @@ The discriminator is the `backbone` that fine-tuning takes up; the generator is 
 their embeddings. Shapes: B batch, T tokens, N masked positions, D d_model, V vocabulary.
 """
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -22,7 +21,6 @@ from reforge.objectives.masking import NUM_SPECIAL, PAD_ID, MaskingOptions
 from reforge.objectives.objective import Inputs, Objective, Sample, Scores, Totals, text_metrics
 from reforge.objectives.output import OutputLayer, chunk_rows, wide
 from reforge.objectives.show_replaced import show_replaced
-from reforge.spec import Problem
 from reforge.tokenizers import Vocabulary
 
 # Of the masks of samples: neither training nor validation counts so.
@@ -49,15 +47,6 @@ class ElectraOptions(MaskingOptions):
         discriminator = model.build(frame)
         generator = model.scaled(self.generator_ratio).build(frame)
         return Electra(self, discriminator, generator, vocabulary)
-
-    def fit(self, model: BackboneOptions, block_tokens: int) -> Iterator[Problem]:
-        """Beside what the discriminator needs, the options must still agree with each other at the generator's size."""
-        yield from super().fit(model, block_tokens)
-        if not any(model.problems()):
-            for problem in model.scaled(self.generator_ratio).problems():
-                key = ".".join(map(str, ("model", *problem.path)))
-                rule = f"makes a generator that cannot be built: {key} {problem.rule}"
-                yield Problem(("objective", "generator_ratio"), rule, self.generator_ratio)
 
 
 class Electra(Objective):

@@ -13,7 +13,7 @@ from torch import Tensor
 from reforge.batches import Batch
 from reforge.models import Backbone, BackboneOptions
 from reforge.objectives.fill_mask import fill_masks
-from reforge.objectives.masking import IGNORED, PAD_ID, MaskingOptions
+from reforge.objectives.masking import PAD_ID, MaskingOptions
 from reforge.objectives.objective import Inputs, Objective, Sample, Scores, Totals, text_metrics
 from reforge.objectives.output import OutputLayer
 from reforge.tokenizers import Vocabulary
@@ -24,11 +24,6 @@ class MaskedLMOptions(MaskingOptions):
 
     kind: Literal["mlm"] = "mlm"
     tie_embeddings: bool = False
-
-    @property
-    def target_share(self) -> float:
-        """Logits are computed at the masked positions only."""
-        return self.mask_prob
 
     def build(self, model: BackboneOptions, vocabulary: Vocabulary, block_tokens: int) -> "MaskedLM":
         """The masked language model."""
@@ -52,16 +47,11 @@ class MaskedLM(Objective):
     def collate(self, batch: Batch, seed: int) -> Inputs:
         """Masked ids [B, T], the places [N] (in the flattened batch) and ids [N] of the targets, the padding mask."""
         masked = self.options.mask(batch, seed, self.vocabulary)
-        places_N = np.flatnonzero(masked.targets_BT != IGNORED)
-        tensors = {
-            "ids_BT": torch.from_numpy(masked.ids_BT),
-            "places_N": torch.from_numpy(places_N),
-            "targets_N": torch.from_numpy(masked.targets_BT.reshape(-1)[places_N]),
-        }
+        tensors = masked.tensors()
         real_BT = batch.ids != PAD_ID
         if not real_BT.all():
             tensors["mask_BT"] = torch.from_numpy(real_BT)
-        return Inputs(tensors, {"mlm": len(places_N)})
+        return Inputs(tensors, {"mlm": len(tensors["places_N"])})
 
     def forward(self, ids_BT: Tensor, places_N: Tensor, targets_N: Tensor, mask_BT: Tensor | None = None) -> Scores:
         """Summed cross-entropy (nats) and number of right guesses over the N masked positions."""
@@ -72,7 +62,9 @@ class MaskedLM(Objective):
 
     @torch.no_grad()
     def logits(self, ids_BT: Tensor, mask_BT: Tensor | None = None) -> Tensor:
-        """Logits [B, T, V] at every position, for a user who has text to look at."""
+        """Logits [B, T, V] at every position, for a user who has text to look at; ids may be on another device."""
+        device = self.output.bias.device
+        ids_BT, mask_BT = ids_BT.to(device), None if mask_BT is None else mask_BT.to(device)
         logits_BTV: Tensor = self.output(self.backbone(ids_BT, mask_BT))
         return logits_BTV
 
