@@ -77,11 +77,12 @@ def embed(weights: dict[str, Tensor], o: TransformerOptions, row_T: Tensor, segm
     x, T = weights["embeddings.tokens.weight"][row_T], len(row_T)
     if o.position == "absolute":
         x = x + weights["embeddings.positions.weight"][:T]
+    x = x + weights["embeddings.segments.weight"][segments_T]
     if o.position == "sinusoidal":
         width = x.shape[1]
         angles = torch.arange(T)[:, None] / 10000 ** (torch.arange(0, width, 2, dtype=x.dtype) / width)
-        x = x + torch.cat((angles.sin(), angles.cos()), dim=1) * o.init_std * math.sqrt(2)
-    return x + weights["embeddings.segments.weight"][segments_T]
+        x = x * math.sqrt(width) + torch.cat((angles.sin(), angles.cos()), dim=1)
+    return x
 
 
 def run_layers(weights: dict[str, Tensor], o: TransformerOptions, x: Tensor, causal: bool) -> Tensor:
