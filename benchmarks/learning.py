@@ -84,7 +84,8 @@ def train_all(runs: list[Run], storage: Path, num_at_once: int) -> None:
     """Train the runs that have no figures yet."""
     storage.mkdir(parents=True, exist_ok=True)
     todo = [run for run in runs if not (storage / f"{run.name}.json").is_file()]
-    prepared = {run: prepare(run.job(storage).data, run.job(storage).tokenizer, storage, announce=print) for run in todo}
+    jobs = {run: run.job(storage) for run in todo}
+    prepared = {run: prepare(job.data, job.tokenizer, storage, announce=print) for run, job in jobs.items()}
     with ProcessPoolExecutor(num_at_once, mp_context=get_context("spawn")) as pool:
         started = {pool.submit(train, run, storage, open_prepared(prepared[run].folder).folder): run for run in todo}
         for number, done in enumerate(as_completed(started), start=1):
@@ -108,8 +109,8 @@ def spread(values: list[float]) -> str:
 def table(found: dict[tuple[str, str, str], list[dict]], corpus: str) -> str:
     """Final figures as Markdown, a row for each objective and model."""
     lines = [
-        "| objective | model | parameters | tokens | seeds | bits per byte | accuracy | seconds, one thread |",
-        "|---|---|---|---|---|---|---|---|",
+        "| objective | model | parameters | tokens | seeds | bits per byte | accuracy |",
+        "|---|---|---|---|---|---|---|",
     ]
     for objective in OBJECTIVES:
         for model in MODELS:
@@ -122,8 +123,7 @@ def table(found: dict[tuple[str, str, str], list[dict]], corpus: str) -> str:
                     shown += f", {extra.replace('_', ' ')} {spread([m[extra] for m in metrics])}"
                 lines.append(
                     f"| {objective} | {model} | {runs[0]['parameters']:,} | {runs[0]['tokens']:,} | {len(runs)} "
-                    f"| {spread([m['bits_per_byte'] for m in metrics])} | {shown} "
-                    f"| {mean(run['seconds'] for run in runs):.0f} |"
+                    f"| {spread([m['bits_per_byte'] for m in metrics])} | {shown} |"
                 )
     return "\n".join(lines)
 
@@ -167,7 +167,7 @@ def main() -> None:
     """Train or write, as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("learning"))
-    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write the report from what is in --out, train nothing")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write the report from --out, train nothing")
     parser.add_argument("--corpora", nargs="+", default=["kowiki"], choices=CORPORA)
     parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), choices=OBJECTIVES)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)

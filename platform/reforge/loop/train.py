@@ -35,10 +35,12 @@ BEST_METRIC = "loss"
 class TrainOptions(Part):
     """The `train:` section of a job spec. `_tokens` count tokens of blocks, padding included.
 
-    A step takes as many blocks (rows of one length where data.batches is bucketed) as go into `global_batch_tokens`.
-    `micro_batch_tokens` bounds what one worker puts through the model at once; gradients of several micro-batches are
-    added up to the global batch. `compile`: run the layers' dense parts through torch.compile; auto does not, as on a CPU
-    that gained 1 to 3 % for a minute of compiling, and on a GPU nobody has measured it yet. `eval_blocks` bounds how many validation blocks are scored (null: all).
+    global_batch_tokens: a step takes as many blocks (rows of one length where data.batches is bucketed) as go into it
+    micro_batch_tokens: what one worker puts through the model at once, at most; gradients of several micro-batches are
+        added up to the global batch
+    compile: run the layers' dense parts through torch.compile; auto does not: on a CPU it gained 1 to 3 % for half a
+        minute of compiling, on a GPU it has not been measured
+    eval_blocks: how many validation blocks are scored (null: all)
     """
 
     max_steps: int = Field(20_000, ge=1)

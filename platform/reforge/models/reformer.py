@@ -113,7 +113,7 @@ class ReformerOptions(BackboneOptions):
         return ReformerBackbone(self, frame, attention, memory)
 
     def scaled(self, ratio: float) -> Self:
-        """The same at `ratio` of its width and heads; of the local heads as many are left as leave one that sees far."""
+        """The same at `ratio` of its width and heads; local heads leave one head that sees far."""
         smaller = super().scaled(ratio)
         num_local = min(round(self.n_local_attn_heads * ratio), smaller.num_heads - 1)
         return smaller.model_copy(update={"n_local_attn_heads": num_local})

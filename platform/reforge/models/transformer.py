@@ -43,7 +43,7 @@ class TransformerOptions(BackboneOptions):
     """
 
     kind: Literal["transformer"] = "transformer"
-    ff_mult: int = Field(4, ge=1)
+    ff_mult: float = Field(4.0, gt=0)
     activation: Activation = "gelu"
     norm: Norm = "layer_norm"
     position: Position = "rotary"
@@ -63,7 +63,7 @@ class TransformerOptions(BackboneOptions):
     def ff_width(self) -> int:
         """Width of the feed-forward network."""
         width = self.ff_mult * self.d_model
-        return max(8, round(width * 2 / 3 / 8) * 8) if self.activation == "swiglu" else width
+        return max(8, round(width * 2 / 3 / 8) * 8) if self.activation == "swiglu" else max(1, round(width))
 
     def problems(self) -> Iterator[Problem]:
         """Heads must divide the width; positions that go in pairs need even widths."""

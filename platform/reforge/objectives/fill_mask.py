@@ -19,9 +19,7 @@ SHOWN_TOKENS_EACH_SIDE = 14
 
 
 @torch.no_grad()
-def fill_masks(
-    tokenizer: Tokenizer, blocks_NT: np.ndarray, logits: Callable[[Tensor, Tensor], Tensor]
-) -> list[Sample]:
+def fill_masks(tokenizer: Tokenizer, blocks_NT: np.ndarray, logits: Callable[[Tensor, Tensor], Tensor]) -> list[Sample]:
     """For each block that has one: its most central one-token word hidden, and the best guesses at it.
 
     `logits` takes ids [1, T] and the mask of real tokens [1, T] and gives logits [1, T, V].

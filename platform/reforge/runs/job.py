@@ -66,7 +66,7 @@ class PretrainJob(Part):
             yield Problem(("data", "batches"), rule, self.data.batches)
         tokens, block = self.train.global_batch_tokens, self.data.block_tokens
         path = ("train", "global_batch_tokens")
-        if tokens % block:
+        if tokens % block and self.data.batches == "packed":
             yield Problem(path, f"must be a multiple of data.block_tokens ({block})", tokens)
         elif tokens // block < self.scale.num_workers:
             rule = f"must hold at least one block of {block} tokens for each of {self.scale.num_workers} workers"
