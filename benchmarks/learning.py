@@ -1,7 +1,7 @@
 """What each objective learns in a minute or two: Reformer and Transformer at equal parameters and equal tokens.
 
     python benchmarks/learning.py --out learning --seeds 1 2 3          trains everything that is not in learning/ yet
-    python benchmarks/learning.py --out learning --write docs           docs/learning.md and its curves
+    python benchmarks/learning.py --out learning --write docs           the tables and curves of docs/results.md
 
 Every run is a spec of jobs/specs with a few overrides, trained by `reforge.runs.pretrain` in a process of its own on
 one thread, as many at once as there are CPUs; the result does not depend on how many.
@@ -24,6 +24,7 @@ from reforge.runs import PretrainJob, pretrain
 from reforge.spec import load_source, validate
 from reforge.tracking import read_metrics
 
+MARKS = ("<!-- learning.py writes from here -->", "<!-- to here -->")
 ROOT = Path(__file__).parents[1]
 OBJECTIVES = ("mlm", "mlm_nsp", "causal", "electra")
 # The Transformer's own query matrix costs d_model^2 a layer: its feed-forward layers are narrower by as much.
@@ -153,14 +154,18 @@ def draw(found: dict[tuple[str, str, str], list[dict]], corpus: str, file: Path)
 
 
 def write(storage: Path, folder: Path) -> None:
-    """`folder`/learning.md and its pictures, from the figures in `storage`."""
+    """The part of `folder`/results.md between its two marks, and its pictures, from the figures in `storage`."""
     found = read(storage)
-    parts = [(folder / "learning.head.md").read_text() if (folder / "learning.head.md").is_file() else "# Learning\n"]
+    parts = []
     for corpus in CORPORA:
         if any(key[0] == corpus for key in found):
             draw(found, corpus, folder / f"learning-{corpus}.svg")
-            parts.append(f"## {corpus}\n\n{table(found, corpus)}\n\n![Curves on {corpus}](learning-{corpus}.svg)\n")
-    (folder / "learning.md").write_text("\n".join(parts))
+            parts.append(f"### {corpus}\n\n{table(found, corpus)}\n\n![Curves on {corpus}](learning-{corpus}.svg)\n")
+    file = folder / "results.md"
+    before, _, rest = file.read_text(encoding="utf-8").partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    text = f"{before}{MARKS[0]}\n\n" + "\n".join(parts) + f"\n{MARKS[1]}{after}"
+    file.write_text(text, encoding="utf-8")
 
 
 def main() -> None:

@@ -161,6 +161,10 @@ class TransformerBackbone(Backbone):
         assert mine == theirs, f"embeddings of one shape: {mine} and {theirs}"
         self.embeddings = other.embeddings
 
+    def dense_parts(self) -> list[nn.Module]:
+        """The feed-forward networks."""
+        return [layer.get_submodule("feed_forward") for layer in self.layers]
+
     def new_cache(self) -> Cache | None:
         """An empty cache of keys and values where the frame is causal."""
         return KeyValueCache(len(self.layers), self.frame.block_tokens) if self.frame.causal else None
