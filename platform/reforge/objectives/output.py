@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from reforge.models import Backbone
 
-# Logits that exist at once, in values: 32 MiB in float32. On CPUs larger chunks leave the cache and are slower.
+# Logits that exist at once, in values, at most: 32 MiB in float32.
 CHUNK_VALUES = 2**23
+# On a CPU a chunk has half as many rows as hidden states are wide, but so many at least: it stays in the cache, and
+# adding up the gradient of the matrix, once a chunk, costs no more than two passes over the logits.
+MIN_CPU_ROWS = 384
 
 
 class OutputLayer(nn.Module):
@@ -100,11 +103,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         parts = zip(*(torch.split(whole, rows) for whole in (hidden_ND, d_hidden, targets_N)), strict=True)
         for hidden, d_hidden_part, targets in parts:
             hidden = hidden.to(dtype)
-            log_probs = wide(F.linear(hidden, matrix, bias)).log_softmax(-1)
-            places = targets[:, None]
-            loss -= log_probs.gather(1, places).sum()
+            logits, places = wide(F.linear(hidden, matrix, bias)), targets[:, None]
+            probs = logits.softmax(-1)
+            # The highest logit less the log of its probability, which is 1 / V at least, is the log of the sum.
+            log_sum = logits.amax(-1, keepdim=True) - probs.amax(-1, keepdim=True).log()
+            loss += (log_sum - logits.gather(1, places)).sum()
             # The gradient of a target's loss by its logits: the probabilities, less one at the target.
-            d_logits = log_probs.exp_().scatter_add_(1, places, log_probs.new_full(places.shape, -1))
+            d_logits = probs.scatter_add_(1, places, probs.new_full(places.shape, -1))
             d_bias += d_logits.sum(0)
             d_logits = d_logits.to(dtype)
             d_hidden_part.copy_(d_logits @ matrix)
@@ -130,7 +135,9 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 def chunk_rows(matrix_VD: Tensor) -> int:
     """How many rows of logits exist at once, at most."""
-    return max(1, CHUNK_VALUES // len(matrix_VD))
+    vocab_size, width = matrix_VD.shape
+    rows = max(1, CHUNK_VALUES // vocab_size)
+    return min(rows, max(width // 2, MIN_CPU_ROWS)) if matrix_VD.device.type == "cpu" else rows
 
 
 def product_dtype(weight: Tensor) -> torch.dtype:
