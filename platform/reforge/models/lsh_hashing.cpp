@@ -14,6 +14,16 @@ struct Best {
   int at;
 };
 
+// The highest of all lanes, of equals the one with the lowest place.
+template <int H = VL / 2>
+Best fold(Vec value, IVec at) {
+  const Vec other = swap<H>(value, Lanes{});
+  const IVec place = swap<H>(at, Lanes{}), take = (other > value) | ((other == value) & (place < at));
+  value = take ? other : value, at = take ? place : at;
+  if constexpr (H > 1) return fold<H / 2>(value, at);
+  return {value[0], at[0]};
+}
+
 // The highest of sign * x and the first place of it.
 Best find_highest(const float* x, int C, float sign) {
   Best best{LOWEST, 0};
@@ -27,8 +37,7 @@ Best find_highest(const float* x, int C, float sign) {
       at = v > value ? place : at;
       value = v > value ? v : value;
     }
-    for (int i = 0; i < VL; ++i)
-      if (value[i] > best.value || (value[i] == best.value && at[i] < best.at)) best = {value[i], at[i]};
+    best = fold(value, at);
   }
   for (; c < C; ++c)
     if (x[c] * sign > best.value) best = {x[c] * sign, c};

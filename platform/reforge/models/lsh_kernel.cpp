@@ -77,6 +77,7 @@ struct Head { // one head of one row, by position
 
 struct Chunk { // P places of the sorted sequence; those past `count` hold zeros
   int64_t count = 0;
+  const int* next = nullptr; // the places of the chunk after it
   std::vector<int> position;
   Floats factor, q, v, k, kT, vT, grad_k, grad_v; // k and kT are normalised and hold the scale of the scores
   Chunk(int64_t P, int64_t D)
@@ -89,7 +90,7 @@ struct Chunk { // P places of the sorted sequence; those past `count` hold zeros
       const bool real = i < count;
       position[i] = real ? order[i] : NOWHERE;
       factor[i] = real ? scale * head.inverse_norm[order[i]] : 0.0f;
-      if (real) std::memcpy(&q[i * D], &head.q[order[i] * D], D * 4), std::memcpy(&v[i * D], &head.v[order[i] * D], D * 4);
+      if (real) copy(&q[i * D], &head.q[order[i] * D], D), copy(&v[i * D], &head.v[order[i] * D], D);
       else std::memset(&q[i * D], 0, D * 4), std::memset(&v[i * D], 0, D * 4);
     }
     transpose(P, D, q.data(), factor.data(), kT.data());
@@ -101,6 +102,12 @@ struct Chunk { // P places of the sorted sequence; those past `count` hold zeros
     grad_k.fill(0.0f), grad_v.fill(0.0f);
   }
 };
+
+// Asks for rows that are needed soon, so that they come from memory while something else is computed.
+inline void prefetch(int64_t t, int64_t D, std::initializer_list<Floats*> arrays) {
+  for (Floats* x : arrays)
+    for (int64_t d = 0; d < D; d += 16) __builtin_prefetch(&(*x)[t * D + d]);
+}
 
 // Calls visit(own, back) for each chunk of each round: the chunk and the one before it, which for the first of a round
 // is the row's own last of the round before. flush(chunk) follows when nothing looks at it any more.
@@ -117,6 +124,8 @@ void walk(Head& head, const int* order, int64_t length, bool backward, Chunk& ow
   for (int64_t r = 0; r < call.R; ++r)
     for (int64_t c = 0; c < chunks; ++c) {
       gather(own, r, c);
+      const int64_t next = c + 1 < chunks ? r * call.S + (c + 1) * call.P : (r + 1) % call.R * call.S;
+      own.next = order + next;
       if (own.count) visit(own, back);
       flush(back);
       std::swap(own, back);
@@ -143,6 +152,7 @@ struct Forward {
   void weigh(int64_t i, Chunk& own, Chunk& back) {
     const int64_t P = call.P;
     const int query = own.position[i], limit = call.causal ? query : NOWHERE;
+    prefetch(own.next[i], call.D, {&head.q, &head.v, &total});
     Vec peak = Vec{} + LOWEST, weight{};
     for (int64_t half = 0; half < 2; ++half)
       for (int64_t j = 0; j < P; j += VL) {
@@ -189,8 +199,9 @@ struct Forward {
     for (int64_t i = 0; i < length; ++i) {
       const int64_t t = order[i];
       float* x = &total[t * D];
-      lse[t] = mass[t] > 0 ? top[t] + std::log(mass[t]) : ALONE;
-      for (int64_t d = 0; d < D; ++d) x[d] = mass[t] > 0 ? x[d] / mass[t] : head.v[t * D + d];
+      const bool alone = mass[t] == 0;
+      lse[t] = alone ? ALONE : top[t] + std::log(mass[t]);
+      for (int64_t d = 0; d < D; ++d) x[d] = alone ? head.v[t * D + d] : x[d] / mass[t];
       out.write(out.at(b, t, h), D, x);
     }
   }
@@ -212,6 +223,8 @@ struct Backward {
     const int64_t P = call.P;
     for (int64_t i = 0; i < P; ++i) {
       const int query = own.position[i], limit = call.causal ? query : NOWHERE;
+      if (&own == &keys) prefetch(own.next[i], call.D, {&head.q, &head.v, &grad});
+      else prefetch(own.next[i], call.D, {&grad_q, &grad_k, &grad_v});
       const bool real = query != NOWHERE;
       const float from = real ? lse[query] : ALONE, less = real ? delta[query] : 0.0f;
       for (int64_t j = 0; j < P; j += VL) {
@@ -234,13 +247,12 @@ struct Backward {
   }
 
   void visit(Chunk& own, Chunk& back) {
-    const int64_t P = call.P, D = call.D;
+    const int64_t D = call.D;
     grads.fill(0.0f);
-    for (int64_t i = 0; i < own.count; ++i) std::memcpy(&grads[i * D], &grad[own.position[i] * D], D * 4);
+    for (int64_t i = 0; i < own.count; ++i) copy(&grads[i * D], &grad[own.position[i] * D], D);
     visit_keys(own, own, false);
     if (back.count) visit_keys(own, back, true);
     add(own, part, grad_q);
-    (void)P;
   }
 
   void add(Chunk& chunk, Floats& from, Floats& to) {

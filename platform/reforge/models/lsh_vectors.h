@@ -3,10 +3,16 @@
 
 #pragma once
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <memory>
+#include <new>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -24,8 +30,26 @@ inline Vec load(const float* p) { Vec x; std::memcpy(&x, p, sizeof x); return x;
 inline IVec load(const int* p) { IVec x; std::memcpy(&x, p, sizeof x); return x; }
 inline void store(float* p, Vec x) { std::memcpy(p, &x, sizeof x); }
 
-inline float sum(Vec x) { float s = 0; for (int i = 0; i < VL; ++i) s += x[i]; return s; }
-inline float highest(Vec x) { float s = x[0]; for (int i = 1; i < VL; ++i) s = x[i] > s ? x[i] : s; return s; }
+using Lanes = std::make_integer_sequence<int, VL>;
+
+// Lane k takes what stands in lane k ^ H.
+template <int H, typename V, int... K>
+inline V swap(V x, std::integer_sequence<int, K...>) { return __builtin_shuffle(x, IVec{(K ^ H)...}); }
+
+template <int H = VL / 2>
+inline float sum(Vec x) {
+  x += swap<H>(x, Lanes{});
+  if constexpr (H > 1) return sum<H / 2>(x);
+  return x[0];
+}
+
+template <int H = VL / 2>
+inline float highest(Vec x) {
+  const Vec y = swap<H>(x, Lanes{});
+  x = x > y ? x : y;
+  if constexpr (H > 1) return highest<H / 2>(x);
+  return x[0];
+}
 
 // exp of numbers up to 0 to within 2 units in the last place (and of -inf to 0): 2^n times a polynomial.
 inline Vec exp_negative(Vec x) {
@@ -78,34 +102,51 @@ inline void gemm(int M, int N, int K, const float* A, long a_row, long a_k, cons
     for (int m = 0; m < M; m += TALL) tile<1>(K, A + m * a_row, a_row, a_k, B + n, ldb, C + m * ldc + n, ldc, add);
 }
 
+// One step of transposing a square: swaps its off-diagonal blocks of width H. The masks must be constants.
+template <int H, int... K>
+inline void swap_blocks(Vec* x, std::integer_sequence<int, K...>) {
+  const IVec low = {(K & H ? VL + K - H : K)...}, high = {(K & H ? VL + K : K + H)...};
+  for (int k = 0; k < VL; ++k)
+    if (!(k & H)) {
+      const Vec a = x[k], b = x[k + H];
+      x[k] = __builtin_shuffle(a, b, low), x[k + H] = __builtin_shuffle(a, b, high);
+    }
+  if constexpr (2 * H < VL) swap_blocks<2 * H>(x, std::integer_sequence<int, K...>{});
+}
+
 // out [D, P] = rows [P, D] transposed, times factor [P].
 inline void transpose(int P, int D, const float* rows, const float* factor, float* out) {
   for (int i = 0; i < P; i += VL)
     for (int d = 0; d < D; d += VL) {
       Vec x[VL];
       for (int k = 0; k < VL; ++k) x[k] = load(rows + (i + k) * D + d);
-      for (int h = 1; h < VL; h *= 2) { // swap the off-diagonal squares of width h
-        IVec low, high;
-        for (int k = 0; k < VL; ++k) low[k] = k & h ? VL + k - h : k, high[k] = k & h ? VL + k : k + h;
-        for (int k = 0; k < VL; ++k)
-          if (!(k & h)) {
-            const Vec a = x[k], b = x[k + h];
-            x[k] = __builtin_shuffle(a, b, low), x[k + h] = __builtin_shuffle(a, b, high);
-          }
-      }
-      const Vec f = load(factor + i);
-      for (int k = 0; k < VL; ++k) store(out + (d + k) * P + i, x[k] * f);
+      swap_blocks<1>(x, Lanes{});
+      for (int k = 0; k < VL; ++k) store(out + (d + k) * P + i, x[k] * load(factor + i));
     }
 }
 
-class Floats { // zeros at an address that a register may be loaded from at once
-  struct alignas(64) Line { float x[16] = {}; };
-  std::vector<Line> lines;
+// Rows copied between places; `to` and `from` do not overlap.
+inline void copy(float* to, const float* from, int64_t n) {
+  for (int64_t i = 0; i < n; i += VL) store(to + i, load(from + i));
+}
+
+class Floats { // zeros, in large pages where there are many: rows are read in no order
+  std::unique_ptr<float[], decltype(&std::free)> values;
+  int64_t size;
  public:
-  explicit Floats(int64_t n) : lines((n + 15) / 16) {}
-  float* data() { return lines.data()->x; }
-  float& operator[](int64_t i) { return data()[i]; }
-  void fill(float value) { std::fill(data(), data() + lines.size() * 16, value); }
+  explicit Floats(int64_t n) : values(nullptr, &std::free), size(n) {
+    constexpr size_t PAGE = 2 << 20;
+    const size_t unit = n * sizeof(float) >= PAGE ? PAGE : 64, bytes = (n * sizeof(float) + unit - 1) / unit * unit;
+    values.reset(static_cast<float*>(std::aligned_alloc(unit, bytes)));
+    if (!values) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+    if (unit == PAGE) madvise(values.get(), bytes, MADV_HUGEPAGE);
+#endif
+    fill(0.0f);
+  }
+  float* data() { return values.get(); }
+  float& operator[](int64_t i) { return values[i]; }
+  void fill(float value) { std::fill_n(data(), size, value); }
 };
 
 } // namespace
