@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from reforge.models import lsh_kernel, lsh_operators
+from reforge.models import lsh_flex, lsh_kernel, lsh_operators
 from reforge.models.lsh_hashing import (
     Hashes,
     draw_rotations,
@@ -29,7 +29,7 @@ from reforge.models.lsh_reference import attend
 
 __all__ = ["Hashes", "LSHAttention"]
 
-Backend = Literal["auto", "operators", "kernel"]
+Backend = Literal["auto", "operators", "kernel", "flex"]
 
 
 class LSHAttention(nn.Module):
@@ -102,12 +102,14 @@ class LSHAttention(nn.Module):
         if dropout or not self.attend_across_buckets or not self.allow_duplicate_attention:
             buckets = None if self.attend_across_buckets else hashes.buckets
             return attend(qk_BTHD, v_BTHD, layout, buckets, not self.allow_duplicate_attention, dropout)
+        if self.backend == "flex":
+            return lsh_flex.attend(qk_BTHD, v_BTHD, layout)
         out: Tensor = SlicedAttention.apply(qk_BTHD, v_BTHD, layout, self._path(qk_BTHD))  # type: ignore[no-untyped-call]
         return out
 
     def _path(self, qk_BTHD: Tensor) -> "Path":
         """The module that computes; "auto" is the kernel where there is one for these inputs, else the operators."""
-        if self.backend == "operators":
+        if self.backend in ("operators", "flex"):
             return lsh_operators
         if lsh_kernel.suits(qk_BTHD, self.bucket_size) and lsh_kernel.is_available():
             return lsh_kernel

@@ -66,6 +66,8 @@ def build(folder: Path, compiler: str | None) -> Path:
     with (folder / "lsh_kernel.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not built.exists():
+            for stale in folder.glob("building-*"):  # of builds that were killed: nobody else holds the lock
+                shutil.rmtree(stale, ignore_errors=True)
             _compile(compiler, built)
     return built
 
@@ -75,7 +77,7 @@ def _compile(compiler: str, built: Path) -> None:
     include = [f"-I{root / 'include'}", f"-I{root / 'include/torch/csrc/api/include'}"]
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
     libraries = [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10"]
-    with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix="building-", dir=built.parent) as scratch:
         made = Path(scratch) / built.name
         units = [str(path) for path in SOURCES if path.suffix == ".cpp"]
         command = [compiler, *FLAGS, abi, *include, *units, "-o", str(made), *libraries]
