@@ -109,9 +109,10 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, object]]:
         if args.memory:
             add_memory(rows, load, threads, device)
         rate = given.matmul_flops_per_second
-        print(f"matrix products of {load.num_tokens} x {load.d_model} x {4 * load.d_model}: {rate / 1e9:,.0f} GFLOP/s")
+        print(f"matrix products of {load.num_tokens} x {load.d_model} x {4 * load.d_model}: {rate / 1e9:,.1f} GFLOP/s")
         if threads == 1 and args.device == "cpu" and given.cpu_share < QUIET_SHARE:
-            print(f"the machine was busy: these contenders had its processor {given.cpu_share:.0%} of the time")
+            share = f"{given.cpu_share:.0%} of the time"
+            print(f"the machine was busy: the contenders had its processor {share}; compare their CPU s")
         print()
         print(table(rows), flush=True)
         shared = {**asdict(load), "threads": threads, **given._asdict()}

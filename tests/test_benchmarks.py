@@ -45,7 +45,18 @@ def test_every_contender_is_measured_or_says_why_not(
 
 
 @pytest.mark.parametrize("work", ["mlm", "causal"])
-@pytest.mark.parametrize("name", ["reformer-pytorch", "hf-reformer", "torch-encoder", "reforge-reformer"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reformer-pytorch",
+        "hf-reformer",
+        "hf-bert",
+        "hf-gpt2",
+        "torch-encoder",
+        "reforge-reformer",
+        "reforge-transformer",
+    ],
+)
 def test_products_are_those_that_torch_counts(name: str, work: str, load: Callable[[str], ModuleType]) -> None:
     """A forward pass's; torch does not count its fused attention kernel on a CPU, nor do we here."""
     size = load("workload").Workload(work, "fp32", 2, 256, d_model=128, depth=2, num_heads=2)
