@@ -105,16 +105,14 @@ def measure(setting: Setting, num_tokens: int, causal: bool, names: list[str]) -
     return {name: Spread.of([getattr(t, setting.clock) * per_token for t in taken]) for name, taken in times.items()}
 
 
-def crossover(lengths: list[int], exact: list[float], lsh: list[float]) -> float:
-    """The length at which exact attention becomes slower than LSH; infinite if it stays faster."""
+def crossover(lengths: list[int], exact: list[float], lsh: list[float]) -> float | None:
+    """The length at which exact attention becomes slower than LSH; None where that is not between those measured."""
     gaps = [math.log(a / b) for a, b in zip(exact, lsh, strict=True)]
-    if gaps[0] >= 0:
-        return lengths[0]
     for i in range(1, len(gaps)):
-        if gaps[i] >= 0:
+        if gaps[i - 1] < 0 <= gaps[i]:
             share = -gaps[i - 1] / (gaps[i] - gaps[i - 1])
             return math.exp(math.log(lengths[i - 1]) * (1 - share) + math.log(lengths[i]) * share)
-    return math.inf
+    return None
 
 
 def print_times(setting: Setting, lengths: list[int], causal: bool, names: list[str]) -> None:
@@ -133,7 +131,10 @@ def print_times(setting: Setting, lengths: list[int], causal: bool, names: list[
     best = [min(row[name].median for name in paths) for row in rows]
     at = crossover(lengths, [row[EXACT].median for row in rows], best)
     keys = setting.num_hashes * 2 * setting.bucket_size
-    print(f"crossover: {at:.0f} tokens = {at / keys:.1f} x the {keys} keys that a query visits by hashing")
+    if at is None:
+        print("crossover: not between these lengths")
+    else:
+        print(f"crossover: {at:.0f} tokens = {at / keys:.2f} x the {keys} keys that a query visits by hashing")
 
 
 def peak(name: str, setting: Setting, num_tokens: int, causal: bool) -> float:

@@ -36,7 +36,11 @@ class BuildError(Exception):
 
 def cache_folder() -> Path:
     """Where built kernels are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reforge"
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(chosen or Path.home() / ".cache") / "reforge"
+    except RuntimeError as error:
+        raise BuildError("this user has no home folder to keep it in, and XDG_CACHE_HOME is not set") from error
 
 
 def find_compiler() -> str | None:

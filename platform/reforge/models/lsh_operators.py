@@ -54,7 +54,7 @@ def backward(
     q_FD, k_FD, v_FD = _prepare(qk_BTHD, v_BTHD, layout)
     if layout.mask_BT is not None:
         grad_BTHD = grad_BTHD * layout.mask_BT[:, :, None, None]
-    grad_FD, out_FD = layout.flatten(grad_BTHD), layout.flatten(out_BTHD)
+    grad_FD, out_FD = _working(layout.flatten(grad_BTHD)), _working(layout.flatten(out_BTHD))
     grad_q, grad_k, grad_v = (torch.zeros_like(q_FD, dtype=lse_F.dtype) for _ in range(3))
     for own, seen, bias in _slices(layout, qk_BTHD):
         grad, q, out, lse = (_take(x, own) for x in (grad_FD, q_FD, out_FD, lse_F))
@@ -68,8 +68,13 @@ def backward(
 
 def _prepare(qk_BTHD: Tensor, v_BTHD: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys (queries of length 1) and values, [F, D] each."""
-    q_FD = layout.flatten(layout.rotate(qk_BTHD))
-    return q_FD, F.normalize(q_FD, dim=-1).type_as(q_FD), layout.flatten(v_BTHD)
+    q_FD = _working(layout.flatten(layout.rotate(qk_BTHD)))
+    return q_FD, F.normalize(q_FD, dim=-1).type_as(q_FD), _working(layout.flatten(v_BTHD))
+
+
+def _working(x: Tensor) -> Tensor:
+    """In float32 on a CPU: its fused operators are slower in bfloat16, the more so backward."""
+    return x.float() if x.device.type == "cpu" and x.dtype == torch.bfloat16 else x
 
 
 def _normalize_backward(grad_k: Tensor, q_FD: Tensor, k_FD: Tensor) -> Tensor:
