@@ -67,3 +67,31 @@ def test_estimates_grow_with_the_batch(backbone: Backbone, request: pytest.Fixtu
     options = BACKBONES[kind](**SMALL[kind])
     one, two = (options.activation_bytes(num_tokens, FRAME, 4) for num_tokens in (BLOCK, 2 * BLOCK))
     assert 0 < one < two
+
+
+MEMORIES = [{}, {"memory": "keep"}, {"memory": "checkpoint"}]
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+@pytest.mark.parametrize("options", MEMORIES, ids=str)
+@pytest.mark.parametrize("padded", [False, True])
+def test_hidden_states_at_places_are_those_of_the_whole(kind: str, options: dict[str, str], padded: bool) -> None:
+    torch.manual_seed(0)
+    model = BACKBONES[kind](**{**SMALL[kind], **options}).build(FRAME).double()
+    places_N = torch.tensor([0, 5, 63, 64, 70, 127, 5])
+    mask_BT = torch.arange(BLOCK).expand(2, -1) < torch.tensor([[BLOCK], [BLOCK // 2]]) if padded else None
+    if padded:
+        places_N = places_N[:-2]
+    weights = torch.randn(len(places_N), model.d_model, dtype=torch.float64)
+    results = []
+    for places in (None, places_N):
+        model.zero_grad()
+        torch.manual_seed(1)
+        hidden = model(ids(), mask_BT, places_N=places)
+        hidden = hidden.flatten(0, 1)[places_N] if places is None else hidden
+        (hidden * weights).sum().backward()
+        results.append((hidden.detach(), {name: p.grad for name, p in model.named_parameters()}))
+    (hidden, gradients), (others, other_gradients) = results
+    torch.testing.assert_close(others, hidden, rtol=1e-9, atol=1e-9)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(other_gradients[name], gradient, rtol=1e-9, atol=1e-9)

@@ -25,12 +25,15 @@ def reference(qk: Tensor, v: Tensor, causal: bool, real_BT: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("block", [256, 4])
+@pytest.mark.parametrize("block", [256, 4, 0])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_equals_the_formula(
     causal: bool, padded: bool, block: int, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reforge.models.exact_attention, "CAUSAL_BLOCK", block)
+    """Block 0: without blocks, where that can be."""
+    module = reforge.models.exact_attention
+    monkeypatch.setattr(module, "CPU_BLOCKS_UP_TO", 1024 if block else 0)
+    monkeypatch.setattr(module, "CAUSAL_BLOCK", block or 256)
     torch.manual_seed(0)
     qk, v = (torch.randn(B, T, H, D, dtype=dtype, requires_grad=True) for _ in range(2))
     real_BT = torch.arange(T).expand(B, T) < (torch.arange(B)[:, None] + 4 if padded else T)
@@ -81,3 +84,26 @@ def test_dropout_acts() -> None:
     qk, v = torch.randn(2, B, T, H, D)
     bias = query_blocks(T, False, None, qk)
     assert not torch.equal(exact_attention(qk, v, bias, 0.5), exact_attention(qk, v, bias, 0.5))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_bf16_stays_near_float32(causal: bool) -> None:
+    torch.manual_seed(0)
+    qk, v = (torch.randn(B, T, H, D, requires_grad=True) for _ in range(2))
+    real_BT = torch.arange(T).expand(B, T) < torch.tensor([T, 4, 1])[:, None]
+    blocks = query_blocks(T, causal, real_BT, qk)
+    weights = torch.randn(B, T, H, D) * real_BT[..., None, None]
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = exact_attention(qk.to(dtype), v.to(dtype), blocks)
+        assert out.dtype == dtype
+        results.append((out.float() * weights, *torch.autograd.grad((out.float() * weights).sum(), (qk, v))))
+    for exact, rounded in zip(*results, strict=True):
+        assert (exact - rounded).norm() < 0.02 * exact.norm()
+
+
+def test_one_causal_token_sees_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reforge.models.exact_attention, "CPU_BLOCKS_UP_TO", 0)
+    qk, v = torch.randn(2, B, 1, H, D)
+    assert torch.equal(exact_attention(qk, v, query_blocks(1, True, None, qk)), v)

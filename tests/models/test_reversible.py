@@ -82,3 +82,19 @@ def test_the_random_state_goes_on_as_if_nothing_was_computed_again() -> None:
         states.append(torch.get_rng_state())
     assert torch.equal(states[0], states[1])
     assert torch.equal(states[0], states[2])
+
+
+def test_the_last_layer_at_places_alone_follows_reversible_ones() -> None:
+    places_N = torch.tensor([3, 64, 100])
+    results = []
+    for memory, places in (("keep", None), ("reversible", places_N)):
+        torch.manual_seed(0)
+        model = ReformerOptions(**SMALL, memory=memory, attention="lsh").build(Frame(VOCAB, BLOCK)).double()
+        ids = torch.randint(5, VOCAB, (3, BLOCK))
+        torch.manual_seed(7)
+        hidden = model(ids, places_N=places)
+        hidden = hidden.flatten(0, 1)[places_N] if places is None else hidden
+        (hidden * torch.linspace(-1, 1, 32)).sum().backward()
+        results.append({name: p.grad for name, p in model.named_parameters()})
+    for name, gradient in results[0].items():
+        torch.testing.assert_close(results[1][name], gradient, rtol=1e-9, atol=1e-9)

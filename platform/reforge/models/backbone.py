@@ -72,12 +72,14 @@ class Backbone(nn.Module, ABC):
         mask_BT: Tensor | None = None,
         segments_BT: Tensor | None = None,
         cache: Cache | None = None,
+        places_N: Tensor | None = None,
     ) -> Tensor:
         """Hidden states [B, T, D] of ids [B, T]; `mask_BT` is True at real tokens, None where every token is real.
 
         T may be anything from 1 to `frame.block_tokens`, beyond that a ValueError says so; what is masked changes no
         real token's hidden state. `segments_BT` is needed where the frame has segments. With a `cache` the ids go on
-        after the tokens it holds, and it takes them up.
+        after the tokens it holds, and it takes them up. With `places_N`, places in the flattened batch, only
+        their hidden states come back, [N, D], and the last layer computes no others.
         """
 
     def new_cache(self) -> Cache | None:

@@ -6,8 +6,10 @@ A token sees itself only where it sees nothing else. reformer-pytorch's `FullQKA
 keeps the [T, T] scores for the backward pass and ignores rotary positions, so that a model with the library's default
 positions and exact attention does not see word order.
 
-Shapes: B batch, T tokens, S tokens and memories, K keys, Q queries of a block, H heads,
-D width of a head.
+In causal attention the keys before a token are all it sees, itself only where it is the first: queries 1.. over keys
+..T-1 are plain causal attention, which needs no bias and leaves out what is hidden. With padding, biases are needed.
+
+Shapes: B batch, T tokens, S tokens and memories, K keys, Q queries of a block, H heads, D width of a head.
 """
 
 from collections.abc import Sequence
@@ -18,8 +20,13 @@ import torch.nn.functional as F
 from reformer_pytorch.reformer_pytorch import TOKEN_SELF_ATTN_VALUE
 from torch import Tensor
 
-# Queries of causal attention that share their keys: what is hidden from all of them is not computed at all.
+# Queries of padded causal attention that share their keys: what is hidden from all of them is not computed at all.
 CAUSAL_BLOCK = 256
+# Up to this length the CPU's fused bf16 kernel is slower than two plain products that keep the weights: 59 to 22 ms at
+# 16 x 128 tokens, 103 to 89 at 4 x 512 (8 heads of 64, one thread, forward and backward). In float32 it never is.
+PLAIN_BF16_UP_TO = 512
+# Up to this length the CPU is faster with blocks of queries than with its own causal kernel.
+CPU_BLOCKS_UP_TO = 1024
 
 
 class QueryBlock(NamedTuple):
@@ -39,8 +46,12 @@ def query_blocks(
 ) -> list[QueryBlock]:
     """The parts in which `exact_attention` goes through `num_tokens` queries; biases are of the type of `like`.
 
-    Keys are the tokens and then the memories, which every token sees.
+    Keys are the tokens and then the memories, which every token sees. Long causal attention without padding or memories
+    needs none.
     """
+    prefers_blocks = like.device.type == "cpu" and num_tokens <= CPU_BLOCKS_UP_TO
+    if causal and mask_BT is None and not num_memories and not prefers_blocks:
+        return []
     cut = causal and not num_memories
     block = CAUSAL_BLOCK if cut else num_tokens
     blocks = []
@@ -70,23 +81,40 @@ def _bias(start: int, stop: int, num_keys: int, causal: bool, mask_BK: Tensor | 
 def exact_attention(qk_BSHD: Tensor, v_BSHD: Tensor, blocks: Sequence[QueryBlock], dropout: float = 0.0) -> Tensor:
     """Attention [B, T, H, D] of shared queries and keys over `v`; `blocks` is what `query_blocks` gives.
 
-    Where S is more than T, the last S - T of `qk` are keys only.
+    Where S is more than T, the last S - T of `qk` are keys only. No blocks mean causal attention.
     """
     q, v = qk_BSHD.transpose(1, 2), v_BSHD.transpose(1, 2)
     k = F.normalize(q, dim=-1).type_as(q)
+    if not blocks:
+        return _causal(q, k, v, dropout)
     outs = [
-        F.scaled_dot_product_attention(
-            q[:, :, start:stop],
-            k[:, :, :num_keys],
-            v[:, :, :num_keys],
-            attn_mask=bias.to(
-                q.dtype
-            ),  # one bias serves float32 and, where autocast made the queries narrower, bfloat16
-            dropout_p=dropout,
-        ).transpose(1, 2)
+        _attend(q[:, :, start:stop], k[:, :, :num_keys], v[:, :, :num_keys], bias, dropout)
         for start, stop, num_keys, bias in blocks
     ]
     return outs[0] if len(outs) == 1 else torch.cat(outs, dim=1)
+
+
+def _causal(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    first_B1HD = v[:, :, :1].transpose(1, 2)
+    if q.shape[2] == 1:
+        return first_B1HD
+    rest = F.scaled_dot_product_attention(q[:, :, 1:], k[:, :, :-1], v[:, :, :-1], dropout_p=dropout, is_causal=True)
+    return torch.cat([first_B1HD, rest.transpose(1, 2)], dim=1)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, dropout: float) -> Tensor:
+    bias = bias.to(q.dtype)  # one bias serves float32 and, where autocast made the queries narrower, bfloat16
+    if is_plain(q.dtype, q.device.type, k.shape[2]):
+        with torch.autocast(q.device.type, enabled=False):  # it would widen the weights, which are kept, to float32
+            weights = ((q * q.shape[-1] ** -0.5) @ k.mT).add_(bias).softmax(-1)
+            return (F.dropout(weights, dropout) @ v).transpose(1, 2)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+    return out.transpose(1, 2)
+
+
+def is_plain(dtype: torch.dtype, device_kind: str, num_keys: int) -> bool:
+    """Whether attention with a bias keeps its weights, as two plain products do."""
+    return dtype == torch.bfloat16 and device_kind == "cpu" and num_keys <= PLAIN_BF16_UP_TO
 
 
 def rotate(x_BTHD: Tensor, rotary_1TD: Tensor) -> Tensor:

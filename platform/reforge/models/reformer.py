@@ -199,8 +199,9 @@ class ReformerBackbone(Backbone):
         mask_BT: Tensor | None = None,
         segments_BT: Tensor | None = None,
         cache: Cache | None = None,
+        places_N: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states [B, T, D]; there is no incremental way, `cache` must be None."""
+        """Hidden states [B, T, D], or [N, D] at the places; there is no incremental way, `cache` must be None."""
         assert cache is None, "the Reformer has no cache: new_cache() gives None"
         assert (segments_BT is None) == (self.segment_emb is None), "segment ids and segment embeddings go together"
         self.check_length(ids_BT.shape[1])
@@ -210,21 +211,21 @@ class ReformerBackbone(Backbone):
         if self.segment_emb is not None:
             embedded_BTE = embedded_BTE + self.segment_emb(segments_BT)
         x_BTD = self.lm.to_model_dim(embedded_BTE)
-        hidden_BTD: Tensor = self.lm.norm(self._run(x_BTD, mask_BT))
-        return hidden_BTD
+        hidden: Tensor = self.lm.norm(self._run(x_BTD, mask_BT, places_N))
+        return hidden
 
     def dense_parts(self) -> list[nn.Module]:
         """The feed-forward layers with their norms."""
         return [block.get_submodule("g.net") for block in self.lm.reformer.layers.blocks]
 
-    def _run(self, x_BTD: Tensor, mask_BT: Tensor | None) -> Tensor:
+    def _run(self, x_BTD: Tensor, mask_BT: Tensor | None, places_N: Tensor | None) -> Tensor:
         blocks = self._blocks_of_this_pass()
         first = next(m for m in blocks[0].modules() if isinstance(m, SharedQKAttention))
         seen = first.look(x_BTD, mask_BT, self.lm.layer_pos_emb(x_BTD))
         layers = [
             Layer(partial(block.get_submodule("f.net"), seen=seen), block.get_submodule("g.net")) for block in blocks
         ]
-        return run_layers(layers, x_BTD, self.memory, self._chunk_tokens(x_BTD))
+        return run_layers(layers, x_BTD, self.memory, self._chunk_tokens(x_BTD), places_N)
 
     def _blocks_of_this_pass(self) -> list[nn.Module]:
         blocks = list(self.lm.reformer.layers.blocks)

@@ -25,28 +25,50 @@ Memory = Literal["keep", "checkpoint", "reversible"]
 
 
 class Layer(NamedTuple):
-    """A layer's residual functions: attention `f(x, hashes=...)`, which notes its hashes there; feed-forward `g`."""
+    """A layer's residual functions: attention `f(x, hashes=...)`, which notes its hashes there; feed-forward `g`.
+
+    With `places_N=...` attention gives its output at these places of the flattened batch alone.
+    """
 
     f: Callable[..., Tensor]
     g: Callable[[Tensor], Tensor]
 
 
-def run_layers(layers: Sequence[Layer], x_BTD: Tensor, memory: Memory, chunk_tokens: int | None = None) -> Tensor:
-    """The mean of both streams [B, T, D] after all layers, both starting as `x_BTD`.
+def run_layers(
+    layers: Sequence[Layer],
+    x_BTD: Tensor,
+    memory: Memory,
+    chunk_tokens: int | None = None,
+    places_N: Tensor | None = None,
+) -> Tensor:
+    """The mean of both streams after all layers, both starting as `x_BTD`: [B, T, D], or [N, D] at `places_N`.
 
     chunk_tokens: how many tokens of each row go through `g` at once where it is computed again (None: all)
+    places_N: places in the flattened batch; the last layer is computed there alone, and is kept
     """
-    if memory == "reversible" and torch.is_grad_enabled():
+    if places_N is None:
+        x1, x2 = _run_streams(layers, x_BTD, memory, chunk_tokens)
+    else:
+        *before, last = layers
+        x1, x2 = _run_streams(before, x_BTD, memory, chunk_tokens)
+        x1 = x1.flatten(0, 1)[places_N] + last.f(x2, hashes={}, places_N=places_N)
+        x2 = x2.flatten(0, 1)[places_N] + last.g(x1[None])[0]
+    return (x1 + x2) / 2
+
+
+def _run_streams(
+    layers: Sequence[Layer], x_BTD: Tensor, memory: Memory, chunk_tokens: int | None
+) -> tuple[Tensor, Tensor]:
+    if memory == "reversible" and layers and torch.is_grad_enabled():
         y1, y2 = _Reversible.apply(x_BTD, list(layers), chunk_tokens)  # type: ignore[no-untyped-call]
-        mean_BTD: Tensor = (y1 + y2) / 2
-        return mean_BTD
+        return y1, y2
     x1 = x2 = x_BTD
     for layer in layers:
         if memory == "checkpoint" and torch.is_grad_enabled():
             x1, x2 = checkpoint(_apply, layer, x1, x2, {}, use_reentrant=False)
         else:
             x1, x2 = _apply(layer, x1, x2, {})
-    return (x1 + x2) / 2
+    return x1, x2
 
 
 def _apply(layer: Layer, x1: Tensor, x2: Tensor, hashes: dict[int, Hashes]) -> tuple[Tensor, Tensor]:
@@ -99,8 +121,6 @@ class _Reversible(torch.autograd.Function):
             ]
             x2 = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
             ctx.notes.append(_Note(before_f, before_g, hashes))
-        if not layers:
-            x1, x2 = x1.clone(), x2.clone()
         ctx.save_for_backward(x1, x2)
         return x1, x2
 

@@ -80,8 +80,11 @@ class SharedQKAttention(nn.Module):
             blocks = query_blocks(x_BTD.shape[1], self.causal, mask_BT, x_BTD, self.num_memories)
         return Seen(mask_BT, rotary_1TD, blocks)
 
-    def forward(self, x_BTD: Tensor, seen: Seen, hashes: dict[int, Hashes]) -> Tensor:
-        """Attention [B, T, D]; `hashes` is filled by the first run and read by one that repeats it."""
+    def forward(self, x_BTD: Tensor, seen: Seen, hashes: dict[int, Hashes], places_N: Tensor | None = None) -> Tensor:
+        """Attention [B, T, D], or [N, D] at places of the flattened batch.
+
+        `hashes` is filled by the first run and read by one that repeats it.
+        """
         num_tokens = x_BTD.shape[1]
         if self.mem_kv is not None:
             x_BTD = torch.cat([x_BTD, self.mem_kv.expand(len(x_BTD), -1, -1).to(x_BTD.dtype)], dim=1)
@@ -98,7 +101,10 @@ class SharedQKAttention(nn.Module):
         for number, (qk, v) in enumerate(zip(qk_parts, v_parts, strict=True)):
             outs.append(self._far(qk, v, seen, hashes.setdefault(number, Hashes())))
         out_BTHD = outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
-        attended: Tensor = self.post_attn_dropout(self.to_out(out_BTHD.flatten(2)))
+        joined = out_BTHD.flatten(2)
+        if places_N is not None:
+            joined = joined.flatten(0, 1)[places_N]
+        attended: Tensor = self.post_attn_dropout(self.to_out(joined))
         return attended
 
     def _far(self, qk_BSHD: Tensor, v_BSHD: Tensor, seen: Seen, hashes: Hashes) -> Tensor:

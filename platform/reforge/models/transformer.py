@@ -175,8 +175,9 @@ class TransformerBackbone(Backbone):
         mask_BT: Tensor | None = None,
         segments_BT: Tensor | None = None,
         cache: Cache | None = None,
+        places_N: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states [B, T, D]; with a cache they carry no gradients.
+        """Hidden states [B, T, D], or [N, D] at the places; with a cache they carry no gradients.
 
         A causal pass is faster without a mask, and padding behind the real tokens needs none: they never see it.
         """
@@ -188,12 +189,14 @@ class TransformerBackbone(Backbone):
             x_BTE = self.embeddings(ids_BT, mask_BS, segments_BT, start)
             x_BTD = self.dropout(self.projection(x_BTE))
             sight = self._sight(ids_BT, mask_BS, start, cache)
-            for layer in self.layers:
+            *before, last = self.layers
+            for layer in before:
                 x_BTD = self._run_layer(layer, x_BTD, sight)
-            hidden_BTD: Tensor = self.norm(x_BTD)
+            x = self._run_layer(last, x_BTD, sight) if places_N is None else last(x_BTD, sight, places_N)
+            hidden: Tensor = self.norm(x)
         if cache is not None:
             cache.num_tokens, cache.mask_BS = start + num_new, mask_BS
-        return hidden_BTD
+        return hidden
 
     def _sight(self, ids_BT: Tensor, mask_BS: Tensor | None, start: int, cache: KeyValueCache | None) -> Sight:
         causal, num_new, device = self.frame.causal, ids_BT.shape[1], ids_BT.device

@@ -127,7 +127,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(shape.d_model, 3 * shape.d_model, bias=shape.bias)
         self.out = nn.Linear(shape.d_model, shape.d_model, bias=shape.bias)
 
-    def forward(self, x_BTD: Tensor, sight: Sight) -> Tensor:
+    def forward(self, x_BTD: Tensor, sight: Sight, places_N: Tensor | None = None) -> Tensor:
         q, k, v = split_heads(self.qkv(x_BTD), self.num_heads, sight.turns_TP)
         if sight.cache is not None:
             k, v = sight.cache.extend(self.index, k, v)
@@ -135,8 +135,8 @@ class Attention(nn.Module):
         mixed_BHTK = F.scaled_dot_product_attention(
             q, k, v, attn_mask=sight.allowed, dropout_p=dropout, is_causal=sight.causal
         )
-        mixed_BTD: Tensor = self.out(mixed_BHTK.transpose(1, 2).flatten(2))
-        return mixed_BTD
+        mixed: Tensor = self.out(at(mixed_BHTK.transpose(1, 2).flatten(2), places_N))
+        return mixed
 
 
 class FeedForward(nn.Module):
@@ -171,10 +171,17 @@ class Layer(nn.Module):
         self.feed_forward = FeedForward(shape)
         self.dropout = nn.Dropout(shape.dropout)
 
-    def forward(self, x_BTD: Tensor, sight: Sight) -> Tensor:
-        x_BTD = x_BTD + self.dropout(self.attention(self.attention_norm(x_BTD), sight))
-        out_BTD: Tensor = x_BTD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BTD)))
-        return out_BTD
+    def forward(self, x_BTD: Tensor, sight: Sight, places_N: Tensor | None = None) -> Tensor:
+        """[B, T, D], or [N, D] at places of the flattened batch, where nothing else is computed then."""
+        mixed = self.attention(self.attention_norm(x_BTD), sight, places_N)
+        x = at(x_BTD, places_N) + self.dropout(mixed)
+        out: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return out
+
+
+def at(x_BTD: Tensor, places_N: Tensor | None) -> Tensor:
+    """`x` at places of the flattened batch [N, D]; all of it where none are given."""
+    return x_BTD if places_N is None else x_BTD.flatten(0, 1)[places_N]
 
 
 def new_norm(norm: Norm, width: int, bias: bool) -> nn.Module:

@@ -94,7 +94,7 @@ class Electra(Objective):
 
         What stands in the hidden places is drawn from torch's random state.
         """
-        hidden_ND = self.generator(ids_BT, mask_BT).flatten(0, 1)[places_N]
+        hidden_ND = self.generator(ids_BT, mask_BT, places_N=places_N)
         original_BT = put(ids_BT, places_N, targets_N)
         corrupted_BT = put(ids_BT, places_N, self.draw(hidden_ND))
         logits_BT = self.detect(corrupted_BT, mask_BT)
@@ -154,7 +154,7 @@ class Electra(Objective):
         batch = Batch(ids_T[None], np.array([SAMPLE_EPOCH]), np.array([number]))
         inputs = self.collate(batch, seed=0).to(self.output.bias.device).tensors
         mask_BT = inputs.get("mask_BT")
-        hidden_ND = self.generator(inputs["ids_BT"], mask_BT).flatten(0, 1)[inputs["places_N"]]
+        hidden_ND = self.generator(inputs["ids_BT"], mask_BT, places_N=inputs["places_N"])
         corrupted_BT = put(inputs["ids_BT"], inputs["places_N"], self.draw(hidden_ND))
         probs_BT = self.detect(corrupted_BT, mask_BT).sigmoid()
         return show_replaced(tokenizer, ids_T, corrupted_BT[0].cpu().numpy(), probs_BT[0].cpu().numpy())

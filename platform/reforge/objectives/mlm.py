@@ -55,7 +55,7 @@ class MaskedLM(Objective):
 
     def forward(self, ids_BT: Tensor, places_N: Tensor, targets_N: Tensor, mask_BT: Tensor | None = None) -> Scores:
         """Summed cross-entropy (nats) and number of right guesses over the N masked positions."""
-        hidden_ND = self.backbone(ids_BT, mask_BT).flatten(0, 1)[places_N]
+        hidden_ND = self.backbone(ids_BT, mask_BT, places_N=places_N)
         loss = self.output.loss_sum(hidden_ND, targets_N)
         counts = {} if self.training else {"num_correct": self.output.num_correct(hidden_ND, targets_N)}
         return Scores({"mlm": loss}, counts)

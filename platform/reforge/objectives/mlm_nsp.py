@@ -93,9 +93,10 @@ class MaskedLMWithNextSentence(Objective):
         mask_BT: Tensor | None = None,
     ) -> Scores:
         """Summed cross-entropies (nats) and numbers of right guesses of the N masked positions and the P pairs."""
-        hidden_BTD = self.backbone(ids_BT, mask_BT, segments_BT)
-        hidden_ND = hidden_BTD.flatten(0, 1)[places_N]
-        logits_P2 = wide(self.next_sentence(self.pooler(hidden_BTD[rows_P, 0])))
+        firsts_P = rows_P * ids_BT.shape[1]  # the place of each pair's [CLS]
+        hidden_MD = self.backbone(ids_BT, mask_BT, segments_BT, places_N=torch.cat([places_N, firsts_P]))
+        hidden_ND, hidden_PD = hidden_MD[: len(places_N)], hidden_MD[len(places_N) :]
+        logits_P2 = wide(self.next_sentence(self.pooler(hidden_PD)))
         losses = {
             "mlm": self.output.loss_sum(hidden_ND, targets_N),
             "nsp": F.cross_entropy(logits_P2, classes_P, reduction="sum"),
