@@ -27,7 +27,8 @@ from reforge.tracking import read_metrics
 MARKS = ("<!-- learning.py writes from here -->", "<!-- to here -->")
 ROOT = Path(__file__).parents[1]
 OBJECTIVES = ("mlm", "mlm_nsp", "causal", "electra")
-# Another kind starts from its own defaults. The Transformer's own query matrix costs d_model^2 a layer: its feed-forward layers are narrower by as much.
+# The Transformer's own query matrix costs d_model^2 a layer: its feed-forward layers are narrower by as much. Another
+# kind than the spec's starts from its own defaults, so the size is said again.
 MODELS = {
     "transformer": ("model.kind=transformer", "model.size=tiny", "model.ff_mult=3.5"),
     "reformer": ("model.kind=reformer", "model.attention=exact"),

@@ -47,6 +47,7 @@ def products(kind: str, load: Workload, lsh: bool) -> Products:
         ff_width=load.ff_mult * load.d_model,
         head_inputs=load.d_model,
         hash_columns=load.num_hashes * load.block_tokens // load.bucket_size // 2 if lsh else 0,
+        last_at_targets=load.work == "mlm",
     )
 
 

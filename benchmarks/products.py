@@ -15,6 +15,7 @@ class Products:
     projections: matrices of d_model x attention_width in an attention layer (4, or 3 where queries are also keys)
     ff_matrices, ff_width: matrices of d_model x ff_width in a feed-forward layer (3 where it is gated)
     head_inputs: rows of the output matrix; head_matrices: matrices of d_model x d_model before it
+    last_at_targets: whether the last layer's output projection and feed-forward run at the targets alone
     hash_columns: random directions that a head's vectors are multiplied with, over all rounds of hashing
     """
 
@@ -26,12 +27,14 @@ class Products:
     ff_matrices: int = 2
     head_matrices: int = 0
     hash_columns: int = 0
+    last_at_targets: bool = False
 
     def forward_flops(self, load: Workload, num_logits: int) -> float:
         """Operations (2 for a multiply-add) of a forward pass with logits at `num_logits` places, without hashing.
 
             2 tokens sum over layers (projections d a + 2 keys a + ff_matrices d f)
             + 2 num_logits (head_matrices d d + head_inputs V)
+            - 2 (tokens - num_logits) (d a + ff_matrices d f) where the last layer runs at the targets alone
 
         with d d_model, a attention_width, f ff_width, V vocabulary.
         """
@@ -40,7 +43,10 @@ class Products:
             self.projections * d * a + 2 * keys * a + self.ff_matrices * d * self.ff_width for keys in self.keys
         )
         head = self.head_matrices * d * d + self.head_inputs * load.vocab_size
-        return 2 * load.num_tokens * layers + 2 * num_logits * head
+        flops = 2 * load.num_tokens * layers + 2 * num_logits * head
+        if self.last_at_targets:
+            flops -= 2 * (load.num_tokens - num_logits) * (d * a + self.ff_matrices * d * self.ff_width)
+        return flops
 
     def hash_flops(self, load: Workload) -> float:
         """Operations of hashing: 2 tokens depth a hash_columns."""

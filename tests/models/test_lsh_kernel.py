@@ -176,3 +176,21 @@ def test_what_is_not_a_number_stays_seen() -> None:
     qk[0, 10] = torch.nan
     out = attention("kernel", causal=False)(qk, v)
     assert out[0, 10].isnan().all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("causal", [False, True])
+def test_bfloat16_costs_half_a_percent_at_most(causal: bool) -> None:
+    """Also where the processor multiplies pairs of bfloat16: what is summed is float32."""
+    torch.manual_seed(0)
+    shape = (1, 512, 1, 64)
+    qk, v, weights = (torch.randn(shape, dtype=torch.bfloat16) for _ in range(3))
+    hashes = Hashes()
+    results = []
+    for backend, dtype in (("kernel", torch.bfloat16), ("operators", torch.float64)):
+        inputs = [x.to(dtype).requires_grad_() for x in (qk, v)]
+        layer = attention(backend, block_tokens=shape[1], bucket_size=64, causal=causal)
+        out = layer(*inputs, hashes=hashes)
+        results.append((out, *torch.autograd.grad((out * weights).sum(), inputs)))
+    for found, expected in zip(*results, strict=True):
+        assert (found.double() - expected).norm() < 0.005 * expected.norm()

@@ -26,6 +26,7 @@ struct Call { // what all heads share
   const int64_t* lengths;
   const float* rotary; // [T, D]: sines, then cosines
   bool causal;
+  decltype(&product) multiply; // in the precision of the inputs
   int64_t length(int64_t n) const { return lengths ? lengths[n / H] : T; }
 };
 
@@ -177,11 +178,11 @@ struct Forward {
 
   void visit(Chunk& own, Chunk& back) {
     const int64_t P = call.P, D = call.D;
-    gemm(P, P, D, own.q.data(), D, 1, own.kT.data(), P, &scores[0], P, false);
-    gemm(P, P, D, own.q.data(), D, 1, back.kT.data(), P, &scores[P * P], P, false);
+    call.multiply(P, P, D, own.q.data(), D, 1, own.kT.data(), P, &scores[0], P, false);
+    call.multiply(P, P, D, own.q.data(), D, 1, back.kT.data(), P, &scores[P * P], P, false);
     for (int64_t i = 0; i < own.count; ++i) weigh(i, own, back);
-    gemm(P, D, P, &scores[0], P, 1, own.v.data(), D, part.data(), D, false);
-    gemm(P, D, P, &scores[P * P], P, 1, back.v.data(), D, part.data(), D, true);
+    call.multiply(P, D, P, &scores[0], P, 1, own.v.data(), D, part.data(), D, false);
+    call.multiply(P, D, P, &scores[P * P], P, 1, back.v.data(), D, part.data(), D, true);
     for (int64_t i = 0; i < own.count; ++i)
       for (int64_t d = 0; d < D; d += VL) {
         float* to = &total[own.position[i] * D + d];
@@ -238,12 +239,12 @@ struct Backward {
 
   void visit_keys(Chunk& own, Chunk& keys, bool add) {
     const int64_t P = call.P, D = call.D;
-    gemm(P, P, D, own.q.data(), D, 1, keys.kT.data(), P, scores.data(), P, false);
-    gemm(P, P, D, grads.data(), D, 1, keys.vT.data(), P, slopes.data(), P, false);
+    call.multiply(P, P, D, own.q.data(), D, 1, keys.kT.data(), P, scores.data(), P, false);
+    call.multiply(P, P, D, grads.data(), D, 1, keys.vT.data(), P, slopes.data(), P, false);
     weigh(own, keys);
-    gemm(P, D, P, slopes.data(), P, 1, keys.k.data(), D, part.data(), D, add);
-    gemm(P, D, P, slopes.data(), 1, P, own.q.data(), D, keys.grad_k.data(), D, true);
-    gemm(P, D, P, scores.data(), 1, P, grads.data(), D, keys.grad_v.data(), D, true);
+    call.multiply(P, D, P, slopes.data(), P, 1, keys.k.data(), D, part.data(), D, add);
+    call.multiply(P, D, P, slopes.data(), 1, P, own.q.data(), D, keys.grad_k.data(), D, true);
+    call.multiply(P, D, P, scores.data(), 1, P, grads.data(), D, keys.grad_v.data(), D, true);
   }
 
   void visit(Chunk& own, Chunk& back) {
@@ -305,7 +306,7 @@ Call describe(const at::Tensor& qk, const at::Tensor& order, const Maybe& length
               bool causal) {
   return {qk.size(0), qk.size(1), qk.size(2), qk.size(3), order.size(1), order.size(2), P, order.const_data_ptr<int>(),
           lengths ? lengths->const_data_ptr<int64_t>() : nullptr, rotary ? rotary->const_data_ptr<float>() : nullptr,
-          causal};
+          causal, qk.scalar_type() == at::kBFloat16 ? product_of_pairs : product};
 }
 
 std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& qk, const at::Tensor& v, const at::Tensor& order,

@@ -4,8 +4,12 @@
 #pragma once
 
 #include <sys/mman.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -93,14 +97,78 @@ inline void tile(int K, const float* A, long a_row, long a_k, const float* B, lo
     for (int j = 0; j < WIDE; ++j) store(C + i * ldc + j * VL, acc[i][j]);
 }
 
-inline void gemm(int M, int N, int K, const float* A, long a_row, long a_k, const float* B, long ldb, float* C, long ldc,
-          bool add) {
+inline void product(int M, int N, int K, const float* A, long a_row, long a_k, const float* B, long ldb, float* C,
+                    long ldc, bool add) {
   int n = 0;
   for (; n + 2 * VL <= N; n += 2 * VL)
     for (int m = 0; m < M; m += TALL) tile<2>(K, A + m * a_row, a_row, a_k, B + n, ldb, C + m * ldc + n, ldc, add);
   for (; n < N; n += VL)
     for (int m = 0; m < M; m += TALL) tile<1>(K, A + m * a_row, a_row, a_k, B + n, ldb, C + m * ldc + n, ldc, add);
 }
+
+// Where the processor multiplies pairs of bfloat16 faster than float32 (Intel's with AMX do not), products may be rounded
+// to that; sums are in float32 all the same. A word holds two neighbours along K.
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+typedef int Words __attribute__((vector_size(64)));
+
+// [M, K] as words [M, K / 2].
+inline void pair_along(int M, int K, const float* x, long ld, int* out) {
+  for (int m = 0; m < M; ++m)
+    for (int k = 0; k < K; k += 16)
+      _mm256_storeu_si256((__m256i*)(out + (m * K + k) / 2), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + m * ld + k)));
+}
+
+// [K, N] as words [K / 2, N].
+inline void pair_across(int K, int N, const float* x, long ld, int* out) {
+  alignas(64) static const auto order = [] {
+    std::array<short, 32> order;
+    for (int i = 0; i < 32; ++i) order[i] = i % 2 * 16 + i / 2;
+    return order;
+  }();
+  const __m512i interleave = _mm512_load_si512(order.data());
+  for (int k = 0; k < K; k += 2)
+    for (int n = 0; n < N; n += 16) {
+      const __m512 low = _mm512_loadu_ps(x + k * ld + n), high = _mm512_loadu_ps(x + (k + 1) * ld + n);
+      const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+      _mm512_store_si512(out + k / 2 * N + n, _mm512_permutexvar_epi16(interleave, both));
+    }
+}
+
+template <int WIDE>
+inline void tile_of_pairs(int K, const int* A, long a_row, long a_k, const int* B, long ldb, float* C, long ldc,
+                          bool add) {
+  __m512 acc[TALL][WIDE];
+  for (int i = 0; i < TALL; ++i)
+    for (int j = 0; j < WIDE; ++j) acc[i][j] = add ? _mm512_loadu_ps(C + i * ldc + j * 16) : _mm512_setzero_ps();
+  for (int k = 0; k < K / 2; ++k) {
+    __m512bh b[WIDE];
+    for (int j = 0; j < WIDE; ++j) b[j] = (__m512bh)_mm512_load_si512(B + k * ldb + j * 16);
+    for (int i = 0; i < TALL; ++i) {
+      const __m512bh a = (__m512bh)_mm512_set1_epi32(A[i * a_row + k * a_k]);
+      for (int j = 0; j < WIDE; ++j) acc[i][j] = _mm512_dpbf16_ps(acc[i][j], a, b[j]);
+    }
+  }
+  for (int i = 0; i < TALL; ++i)
+    for (int j = 0; j < WIDE; ++j) _mm512_storeu_ps(C + i * ldc + j * 16, acc[i][j]);
+}
+
+inline void product_of_pairs(int M, int N, int K, const float* A, long a_row, long a_k, const float* B, long ldb,
+                             float* C, long ldc, bool add) {
+  thread_local std::vector<__m512i> left, right;
+  left.resize(M * K / 32), right.resize(K * N / 32);
+  int *a = reinterpret_cast<int*>(left.data()), *b = reinterpret_cast<int*>(right.data());
+  if (a_k == 1) pair_along(M, K, A, a_row, a), a_row = K / 2;
+  else pair_across(K, M, A, a_k, a), a_k = M;
+  pair_across(K, N, B, ldb, b);
+  int n = 0;
+  for (; n + 32 <= N; n += 32)
+    for (int m = 0; m < M; m += TALL) tile_of_pairs<2>(K, a + m * a_row, a_row, a_k, b + n, N, C + m * ldc + n, ldc, add);
+  for (; n < N; n += 16)
+    for (int m = 0; m < M; m += TALL) tile_of_pairs<1>(K, a + m * a_row, a_row, a_k, b + n, N, C + m * ldc + n, ldc, add);
+}
+#else
+constexpr auto product_of_pairs = product;
+#endif
 
 // One step of transposing a square: swaps its off-diagonal blocks of width H. The masks must be constants.
 template <int H, int... K>
