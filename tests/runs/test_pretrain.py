@@ -1,6 +1,7 @@
 """A run as one plain process does it: the folder it leaves, resuming it, and using it."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,26 @@ def test_load_says_what_is_missing(tmp_path: Path) -> None:
 def curves(folder: RunFolder) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(folder.tensorboard), size_guidance={"scalars": 0, "tensors": 0}).Reload()
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_load_refuses_files_of_two_runs(whole: RunFolder, tmp_path: Path) -> None:
+    mixed = RunFolder(Path(shutil.copytree(whole.path, tmp_path / "mixed")))
+    tokenizer = json.loads(mixed.tokenizer.read_text())
+    removed = tokenizer["model"]["vocab"].popitem()
+    mixed.tokenizer.write_text(json.dumps(tokenizer))
+    num_tokens = len(tokenizer["model"]["vocab"])
+    message = rf"tokenizer\.json has {num_tokens} tokens, but the weights .* of {num_tokens + 1}: it is another run's"
+    with pytest.raises(UserError, match=message):
+        reforge.load(mixed.path)
+    tokenizer["model"]["vocab"].update([removed])
+    mixed.tokenizer.write_text(json.dumps(tokenizer))
+    config = json.loads(mixed.config.read_text())
+    config["model"].update(depth=1, ff_mult=2)
+    mixed.config.write_text(json.dumps(config))
+    with pytest.raises(UserError, match="is of another model, objective or size") as error:
+        reforge.load(mixed.path)
+    assert "blocks.1.f.net.fn.toqk.weight: in the file only" in str(error.value)
+    assert "blocks.0.g.net.fn.fn.w1.weight: [128, 32] in the file, [64, 32] in the model" in str(error.value)
 
 
 def test_tensorboard_holds_every_curve_and_text(whole: RunFolder) -> None:
