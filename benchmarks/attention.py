@@ -127,14 +127,17 @@ def print_times(setting: Setting, lengths: list[int], causal: bool, names: list[
         plain = row[PLAIN].median
         cells = (f"{s.median:8.2f} ({plain / s.median:4.1f} x) ±{s.range:4.0%}" for s in row.values())
         print(f"{num_tokens:>7}" + "".join(f"{cell:>24}" for cell in cells), flush=True)
-    paths = [name for name in names if name in LSH_PATHS]
-    best = [min(row[name].median for name in paths) for row in rows]
-    at = crossover(lengths, [row[EXACT].median for row in rows], best)
+    for name in names:
+        if name in LSH_PATHS:
+            exact, lsh = ([row[which].median for row in rows] for which in (EXACT, name))
+            print(f"crossover of {EXACT} and {name}: {describe(crossover(lengths, exact, lsh), setting)}")
+
+
+def describe(crossing: float | None, setting: Setting) -> str:
     keys = setting.num_hashes * 2 * setting.bucket_size
-    if at is None:
-        print("crossover: not between these lengths")
-    else:
-        print(f"crossover: {at:.0f} tokens = {at / keys:.2f} x the {keys} keys that a query visits by hashing")
+    if crossing is None:
+        return "not between these lengths"
+    return f"{crossing:.0f} tokens = {crossing / keys:.2f} x the {keys} keys that a query visits by hashing"
 
 
 def peak(name: str, setting: Setting, num_tokens: int, causal: bool) -> float:
