@@ -56,9 +56,19 @@ def reforge_reformer(load: Workload, data: Data) -> Contender:
     return build("reformer", load, data, bucket_size=load.bucket_size, num_hashes=load.num_hashes)
 
 
+def reforge_reformer_reversible(load: Workload, data: Data) -> Contender:
+    """Our Reformer with the least memory."""
+    sizes = {"bucket_size": load.bucket_size, "num_hashes": load.num_hashes}
+    return build("reformer", load, data, memory="reversible", **sizes)
+
+
 def reforge_transformer(load: Workload, data: Data) -> Contender:
     """Our Transformer with exact attention, memory chosen by itself."""
     return build("transformer", load, data)
 
 
-OURS: dict[str, Build] = {"reforge-reformer": reforge_reformer, "reforge-transformer": reforge_transformer}
+OURS: dict[str, Build] = {
+    "reforge-reformer": reforge_reformer,
+    "reforge-reformer-reversible": reforge_reformer_reversible,
+    "reforge-transformer": reforge_transformer,
+}

@@ -129,3 +129,34 @@ def test_few_blocks_are_learnt_by_heart(kind: str) -> None:
         losses.append(loss.item())
     assert min(losses[-5:]) < how.limit, losses[:: how.num_steps // 20]
     assert kind != "causal" or min(losses) > UNKNOWABLE - 0.01, "it knows what it cannot: the future leaks"
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        TransformerOptions(d_model=64, depth=2, num_heads=4),
+        ReformerOptions(d_model=64, depth=2, num_heads=4, attention="exact"),
+        ReformerOptions(d_model=64, depth=2, num_heads=4, attention="lsh", bucket_size=8),
+        ReformerOptions(d_model=64, depth=2, num_heads=4, attention="exact", position="axial"),
+    ],
+    ids=["transformer", "reformer, exact", "reformer, lsh", "reformer, axial"],
+)
+def test_a_masked_model_gets_worse_when_its_positions_are_shuffled(backbone: BackboneOptions) -> None:
+    torch.manual_seed(0)
+    model = MaskedLMOptions().build(backbone, Vocabulary.plain(WORDS), SHORT).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
+    # Words 0, 1, 2, ... from a random first one on: a word is known by its place beside the others.
+    ids = 5 + (np.random.default_rng(0).integers(0, 40, (NUM_BLOCKS, 1)) + np.arange(SHORT))
+    batch = Batch(ids, np.zeros(NUM_BLOCKS, np.int64), np.arange(NUM_BLOCKS))
+    for step in range(150):
+        inputs = model.collate(batch._replace(epochs=np.full(NUM_BLOCKS, step)), seed=1)
+        (model(**inputs.tensors).losses["mlm"] / inputs.num_targets["mlm"]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    losses = []
+    for places in (np.arange(SHORT), np.random.default_rng(1).permutation(SHORT)):
+        inputs = model.collate(batch._replace(ids=ids[:, places], epochs=np.full(NUM_BLOCKS, 1000)), seed=1)
+        with torch.no_grad():
+            losses.append(model(**inputs.tensors).losses["mlm"].item() / inputs.num_targets["mlm"])
+    assert losses[0] < 0.5
+    assert losses[1] > losses[0] + 1
