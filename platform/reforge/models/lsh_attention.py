@@ -36,6 +36,7 @@ class LSHAttention(nn.Module):
     """Shared-query-key attention within buckets; no parameters, no buffers.
 
     `block_tokens`: the most tokens of a row. The random rotations are drawn at its size, whatever the row's.
+    `backend`: how it is computed; with dropout, counted duplicates or single buckets always by `lsh_reference`.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ struct Call { // what all heads share
   const int* order;
   const int64_t* lengths;
   const float* rotary; // [T, D]: sines, then cosines
-  bool causal;
+  bool causal, all_pairs;
   decltype(&product) multiply; // in the precision of the inputs
   int64_t length(int64_t n) const { return lengths ? lengths[n / H] : T; }
 };
@@ -110,28 +110,55 @@ inline void prefetch(int64_t t, int64_t D, std::initializer_list<Floats*> arrays
     for (int64_t d = 0; d < D; d += 16) __builtin_prefetch(&(*x)[t * D + d]);
 }
 
-// Calls visit(own, back) for each chunk of each round: the chunk and the one before it, which for the first of a round
-// is the row's own last of the round before. flush(chunk) follows when nothing looks at it any more.
-template <typename Visit, typename Flush>
-void walk(Head& head, const int* order, int64_t length, bool backward, Chunk& own, Chunk& back, Visit visit,
-          Flush flush) {
-  const Call& call = head.call;
+// Takes a pass over all pairs of chunks that see each other. For each chunk: begin, visit its keys, itself first, end;
+// flush when nothing looks at it any more. The first chunk of a round looks at the row's own last of the round before.
+template <typename Pass>
+void walk_rounds(Pass& pass, const int* order, int64_t length) {
+  const Call& call = pass.call;
+  Chunk &own = pass.own, &back = pass.back;
   const int64_t chunks = 2 * ((length + 2 * call.P - 1) / (2 * call.P));
-  if (!chunks) return;
   const auto gather = [&](Chunk& chunk, int64_t r, int64_t c) {
-    chunk.gather(head, order + r * call.S + c * call.P, length - c * call.P, backward);
+    chunk.gather(pass.head, order + r * call.S + c * call.P, length - c * call.P, Pass::BACKWARD);
   };
   gather(back, call.R - 1, chunks - 1);
   for (int64_t r = 0; r < call.R; ++r)
     for (int64_t c = 0; c < chunks; ++c) {
       gather(own, r, c);
-      const int64_t next = c + 1 < chunks ? r * call.S + (c + 1) * call.P : (r + 1) % call.R * call.S;
-      own.next = order + next;
-      if (own.count) visit(own, back);
-      flush(back);
+      own.next = order + (c + 1 < chunks ? r * call.S + (c + 1) * call.P : (r + 1) % call.R * call.S);
+      if (own.count) {
+        pass.begin(own), pass.visit(own, own);
+        if (back.count) pass.visit(own, back);
+        pass.end(own);
+      }
+      pass.flush(back);
       std::swap(own, back);
     }
-  flush(back);
+  pass.flush(back);
+}
+
+// Exact attention: every chunk sees every chunk that is not wholly hidden.
+template <typename Pass>
+void walk_all_pairs(Pass& pass, const int* order, int64_t length) {
+  const Call& call = pass.call;
+  const int64_t chunks = (length + call.P - 1) / call.P;
+  while (static_cast<int64_t>(pass.all.size()) < chunks) pass.all.emplace_back(call.P, call.D);
+  for (int64_t c = 0; c < chunks; ++c)
+    pass.all[c].gather(pass.head, order + c * call.P, length - c * call.P, Pass::BACKWARD);
+  for (int64_t c = 0; c < chunks; ++c) {
+    Chunk& own = pass.all[c];
+    pass.begin(own), pass.visit(own, own);
+    for (int64_t k = 0; k < (call.causal ? c : chunks); ++k)
+      if (k != c) pass.visit(own, pass.all[k]);
+    pass.end(own);
+  }
+  for (int64_t c = 0; c < chunks; ++c) pass.flush(pass.all[c]);
+}
+
+template <typename Pass>
+void walk(Pass& pass, const int* order, int64_t length) {
+  if (!length) return;
+  if (pass.call.all_pairs) walk_all_pairs(pass, order, length);
+  else walk_rounds(pass, order, length);
 }
 
 // A row of scores against the keys of one chunk: what the query may not see becomes -inf.
@@ -141,48 +168,51 @@ inline Vec visible(const float* scores, const int* key, int query, int limit) {
 }
 
 struct Forward {
+  static constexpr bool BACKWARD = false;
   const Call& call;
   Head head;
   Chunk own, back;
+  std::vector<Chunk> all;
   Floats scores, part, total, top, mass, kept;
   explicit Forward(const Call& c)
-      : call(c), head(c), own(c.P, c.D), back(c.P, c.D), scores(2 * c.P * c.P), part(c.P * c.D), total(c.T * c.D),
+      : call(c), head(c), own(c.P, c.D), back(c.P, c.D), scores(c.P * c.P), part(c.P * c.D), total(c.T * c.D),
         top(c.T), mass(c.T), kept(c.P) {}
 
   // Weights of one query relative to the highest score that it has met so far.
-  void weigh(int64_t i, Chunk& own, Chunk& back) {
+  void weigh(int64_t i, Chunk& own, Chunk& keys) {
     const int64_t P = call.P;
     const int query = own.position[i], limit = call.causal ? query : NOWHERE;
-    prefetch(own.next[i], call.D, {&head.q, &head.v, &total});
+    float* row = &scores[i * P];
     Vec peak = Vec{} + LOWEST, weight{};
-    for (int64_t half = 0; half < 2; ++half)
-      for (int64_t j = 0; j < P; j += VL) {
-        float* s = &scores[half * P * P + i * P + j];
-        const Vec x = visible(s, &(half ? back : own).position[j], query, limit);
-        peak = x > peak ? x : peak;
-        store(s, x);
-      }
+    for (int64_t j = 0; j < P; j += VL) {
+      const Vec x = visible(row + j, &keys.position[j], query, limit);
+      peak = x > peak ? x : peak;
+      store(row + j, x);
+    }
     const float before = top[query], now = std::max(before, highest(peak));
     const float from = now == LOWEST ? 0.0f : now; // without any key all weights are exp(-inf) = 0
-    for (int64_t half = 0; half < 2; ++half)
-      for (int64_t j = 0; j < P; j += VL) {
-        float* s = &scores[half * P * P + i * P + j];
-        const Vec e = exp_negative(load(s) - from);
-        weight += e;
-        store(s, e);
-      }
+    for (int64_t j = 0; j < P; j += VL) {
+      const Vec e = exp_negative(load(row + j) - from);
+      weight += e;
+      store(row + j, e);
+    }
     kept[i] = before == now ? 1.0f : std::exp(before - now);
     top[query] = now;
     mass[query] = mass[query] * kept[i] + sum(weight);
   }
 
-  void visit(Chunk& own, Chunk& back) {
+  void begin(Chunk&) {}
+  void end(Chunk&) {}
+  void flush(Chunk&) {}
+
+  void visit(Chunk& own, Chunk& keys) {
     const int64_t P = call.P, D = call.D;
-    call.multiply(P, P, D, own.q.data(), D, 1, own.kT.data(), P, &scores[0], P, false);
-    call.multiply(P, P, D, own.q.data(), D, 1, back.kT.data(), P, &scores[P * P], P, false);
-    for (int64_t i = 0; i < own.count; ++i) weigh(i, own, back);
-    call.multiply(P, D, P, &scores[0], P, 1, own.v.data(), D, part.data(), D, false);
-    call.multiply(P, D, P, &scores[P * P], P, 1, back.v.data(), D, part.data(), D, true);
+    call.multiply(P, P, D, own.q.data(), D, 1, keys.kT.data(), P, scores.data(), P, false);
+    for (int64_t i = 0; i < own.count; ++i) {
+      if (own.next && &own == &keys) prefetch(own.next[i], D, {&head.q, &head.v, &total});
+      weigh(i, own, keys);
+    }
+    call.multiply(P, D, P, scores.data(), P, 1, keys.v.data(), D, part.data(), D, false);
     for (int64_t i = 0; i < own.count; ++i)
       for (int64_t d = 0; d < D; d += VL) {
         float* to = &total[own.position[i] * D + d];
@@ -196,7 +226,7 @@ struct Forward {
     head.read(qk, v, b, h);
     total.fill(0.0f), mass.fill(0.0f);
     top.fill(LOWEST);
-    walk(head, order, length, false, own, back, [&](Chunk& a, Chunk& b) { visit(a, b); }, [](Chunk&) {});
+    walk(*this, order, length);
     for (int64_t i = 0; i < length; ++i) {
       const int64_t t = order[i];
       float* x = &total[t * D];
@@ -209,9 +239,11 @@ struct Forward {
 };
 
 struct Backward {
+  static constexpr bool BACKWARD = true;
   const Call& call;
   Head head;
   Chunk own, back;
+  std::vector<Chunk> all;
   Floats grad, delta, scores, slopes, grads, part, grad_q, grad_k, grad_v;
   const float* lse = nullptr;
   explicit Backward(const Call& c)
@@ -224,8 +256,8 @@ struct Backward {
     const int64_t P = call.P;
     for (int64_t i = 0; i < P; ++i) {
       const int query = own.position[i], limit = call.causal ? query : NOWHERE;
-      if (&own == &keys) prefetch(own.next[i], call.D, {&head.q, &head.v, &grad});
-      else prefetch(own.next[i], call.D, {&grad_q, &grad_k, &grad_v});
+      if (own.next && &own == &keys) prefetch(own.next[i], call.D, {&head.q, &head.v, &grad});
+      else if (own.next) prefetch(own.next[i], call.D, {&grad_q, &grad_k, &grad_v});
       const bool real = query != NOWHERE;
       const float from = real ? lse[query] : ALONE, less = real ? delta[query] : 0.0f;
       for (int64_t j = 0; j < P; j += VL) {
@@ -237,24 +269,24 @@ struct Backward {
     }
   }
 
-  void visit_keys(Chunk& own, Chunk& keys, bool add) {
+  void begin(Chunk& own) {
+    const int64_t D = call.D;
+    grads.fill(0.0f);
+    for (int64_t i = 0; i < own.count; ++i) copy(&grads[i * D], &grad[own.position[i] * D], D);
+  }
+
+  void visit(Chunk& own, Chunk& keys) {
     const int64_t P = call.P, D = call.D;
     call.multiply(P, P, D, own.q.data(), D, 1, keys.kT.data(), P, scores.data(), P, false);
     call.multiply(P, P, D, grads.data(), D, 1, keys.vT.data(), P, slopes.data(), P, false);
     weigh(own, keys);
-    call.multiply(P, D, P, slopes.data(), P, 1, keys.k.data(), D, part.data(), D, add);
+    call.multiply(P, D, P, slopes.data(), P, 1, keys.k.data(), D, part.data(), D, &own != &keys);
     call.multiply(P, D, P, slopes.data(), 1, P, own.q.data(), D, keys.grad_k.data(), D, true);
     call.multiply(P, D, P, scores.data(), 1, P, grads.data(), D, keys.grad_v.data(), D, true);
   }
 
-  void visit(Chunk& own, Chunk& back) {
-    const int64_t D = call.D;
-    grads.fill(0.0f);
-    for (int64_t i = 0; i < own.count; ++i) copy(&grads[i * D], &grad[own.position[i] * D], D);
-    visit_keys(own, own, false);
-    if (back.count) visit_keys(own, back, true);
-    add(own, part, grad_q);
-  }
+  void end(Chunk& own) { add(own, part, grad_q); }
+  void flush(Chunk& chunk) { add(chunk, chunk.grad_k, grad_k), add(chunk, chunk.grad_v, grad_v); }
 
   void add(Chunk& chunk, Floats& from, Floats& to) {
     const int64_t D = call.D;
@@ -279,8 +311,7 @@ struct Backward {
       delta[t] = sum(dot);
     }
     for (Floats* x : {&grad_q, &grad_k, &grad_v}) x->fill(0.0f);
-    walk(head, order, length, true, own, back, [&](Chunk& a, Chunk& b) { visit(a, b); },
-         [&](Chunk& chunk) { add(chunk, chunk.grad_k, grad_k), add(chunk, chunk.grad_v, grad_v); });
+    walk(*this, order, length);
     for (int64_t i = 0; i < length; ++i) finish(order[i], b, h, to_qk, to_v);
   }
 
@@ -303,15 +334,16 @@ struct Backward {
 using Maybe = std::optional<at::Tensor>;
 
 Call describe(const at::Tensor& qk, const at::Tensor& order, const Maybe& lengths, const Maybe& rotary, int64_t P,
-              bool causal) {
+              bool causal, bool all_pairs) {
   return {qk.size(0), qk.size(1), qk.size(2), qk.size(3), order.size(1), order.size(2), P, order.const_data_ptr<int>(),
           lengths ? lengths->const_data_ptr<int64_t>() : nullptr, rotary ? rotary->const_data_ptr<float>() : nullptr,
-          causal, qk.scalar_type() == at::kBFloat16 ? product_of_pairs : product};
+          causal, all_pairs, qk.scalar_type() == at::kBFloat16 ? product_of_pairs : product};
 }
 
 std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& qk, const at::Tensor& v, const at::Tensor& order,
-                                           const Maybe& lengths, const Maybe& rotary, int64_t P, bool causal) {
-  const Call call = describe(qk, order, lengths, rotary, P, causal);
+                                           const Maybe& lengths, const Maybe& rotary, int64_t P, bool causal,
+                                           bool all_pairs) {
+  const Call call = describe(qk, order, lengths, rotary, P, causal, all_pairs);
   at::Tensor out = at::zeros(qk.sizes(), qk.options());
   at::Tensor lse = at::zeros({call.B * call.H * call.S}, qk.options().dtype(at::kFloat));
   const Rows in(qk), values(v), to(out);
@@ -325,8 +357,9 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& qk, const at::Tenso
 
 std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Tensor& qk, const at::Tensor& v,
                                             const at::Tensor& out, const at::Tensor& lse, const at::Tensor& order,
-                                            const Maybe& lengths, const Maybe& rotary, int64_t P, bool causal) {
-  const Call call = describe(qk, order, lengths, rotary, P, causal);
+                                            const Maybe& lengths, const Maybe& rotary, int64_t P, bool causal,
+                                           bool all_pairs) {
+  const Call call = describe(qk, order, lengths, rotary, P, causal, all_pairs);
   at::Tensor grad_qk = at::zeros(qk.sizes(), qk.options()), grad_v = at::zeros(v.sizes(), v.options());
   const Rows from(grad), in(qk), values(v), outputs(out), to_qk(grad_qk), to_v(grad_v);
   const float* statistics = lse.const_data_ptr<float>();
@@ -341,8 +374,10 @@ std::tuple<at::Tensor, at::Tensor> backward(const at::Tensor& grad, const at::Te
 } // namespace
 
 TORCH_LIBRARY(reforge_lsh, library) {
-  library.def("forward(Tensor qk, Tensor v, Tensor order, Tensor? lengths, Tensor? rotary, int bucket_size, bool causal)"
+  library.def("forward(Tensor qk, Tensor v, Tensor order, Tensor? lengths, Tensor? rotary, int bucket_size, bool causal,"
+              " bool all_pairs)"
               " -> (Tensor, Tensor)", &forward);
   library.def("backward(Tensor grad, Tensor qk, Tensor v, Tensor out, Tensor lse, Tensor order, Tensor? lengths,"
-              " Tensor? rotary, int bucket_size, bool causal) -> (Tensor, Tensor)", &backward);
+              " Tensor? rotary, int bucket_size, bool causal,"
+              " bool all_pairs) -> (Tensor, Tensor)", &backward);
 }

@@ -140,6 +140,7 @@ def _rows(x_BTHD: Tensor) -> Tensor:
     return x_BTHD if x_BTHD.stride(-1) == 1 else x_BTHD.contiguous()
 
 
-def _shared(layout: Layout) -> tuple[Tensor, Tensor | None, Tensor | None, int, bool]:
+def _shared(layout: Layout) -> tuple[Tensor, Tensor | None, Tensor | None, int, bool, bool]:
     rotary = None if layout.rotary is None else layout.rotary[0].float().contiguous()
-    return layout.order_NRS.contiguous(), layout.lengths_B, rotary, layout.bucket_size, layout.causal
+    order = layout.order_NRS.contiguous()
+    return order, layout.lengths_B, rotary, layout.bucket_size, layout.causal, layout.all_pairs

@@ -31,6 +31,8 @@ class Layout:
     causal: bool
     rotary: Tensor | None
     """[1, T, D]: sines of the D / 2 angles, then their cosines, as reformer-pytorch gives them."""
+    all_pairs: bool = False
+    """Every chunk sees every chunk: exact attention, which only the kernel does this way; one round, in order."""
 
     @property
     def num_slots(self) -> int:
