@@ -5,11 +5,12 @@
 All start from queries-and-keys and values [1, T, H, D] as a linear map gives them, and take turns in one process. The
 table has the median microseconds a token and head, and how many times as fast as reformer-pytorch's `LSHAttention`
 that is; with --clock cpu of processor time, which other programs on the machine disturb less. `crossover` is the length
-below which exact attention is the faster one, between two measured lengths by interpolation, also as a multiple of the
-keys that a query visits by hashing, num_hashes x 2 bucket_size.
+below which exact attention, through torch or by our kernel, is the faster one, between two measured lengths by
+interpolation, also as a multiple of the keys that a query visits by hashing, num_hashes x 2 bucket_size.
 """
 
 import argparse
+import functools
 import math
 import platform
 from collections.abc import Callable
@@ -24,8 +25,9 @@ from torch import Tensor
 
 from reforge.models import lsh_kernel
 from reforge.models.lsh_attention import LSHAttention
+from reforge.models.lsh_exact import attend_exactly
 
-PLAIN, EXACT = "reformer-pytorch", "exact"
+PLAIN, EXACT, EXACT_KERNEL = "reformer-pytorch", "exact", "exact kernel"
 LSH_PATHS = ("operators", "kernel")
 Attention = Callable[[Tensor, Tensor], Tensor]
 
@@ -82,6 +84,8 @@ def contender(name: str, setting: Setting, num_tokens: int, num_heads: int, caus
         attend = library_attention(setting, causal)
     elif name == EXACT:
         attend = exact_attention(num_tokens, inputs[0], causal)
+    elif name == EXACT_KERNEL:
+        attend = functools.partial(attend_exactly, causal=causal)
     else:
         size = {"block_tokens": num_tokens, "bucket_size": setting.bucket_size, "num_hashes": setting.num_hashes}
         attend = LSHAttention(**size, causal=causal, backend=name)
@@ -129,8 +133,9 @@ def print_times(setting: Setting, lengths: list[int], causal: bool, names: list[
         print(f"{num_tokens:>7}" + "".join(f"{cell:>24}" for cell in cells), flush=True)
     for name in names:
         if name in LSH_PATHS:
-            exact, lsh = ([row[which].median for row in rows] for which in (EXACT, name))
-            print(f"crossover of {EXACT} and {name}: {describe(crossover(lengths, exact, lsh), setting)}")
+            exact = [min(row[which].median for which in (EXACT, EXACT_KERNEL) if which in row) for row in rows]
+            lsh = [row[name].median for row in rows]
+            print(f"crossover of exact and {name}: {describe(crossover(lengths, exact, lsh), setting)}")
 
 
 def describe(crossing: float | None, setting: Setting) -> str:
@@ -168,7 +173,7 @@ def main() -> None:
     torch.manual_seed(0)
     names = [PLAIN, EXACT, "operators"]
     if setting.device == "cpu" and lsh_kernel.is_available():
-        names.append("kernel")
+        names += ["kernel", EXACT_KERNEL]
     print(f"torch {torch.__version__} on {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}; {setting}")
     for causal in (True, False):
         print_times(setting, lengths, causal, names)

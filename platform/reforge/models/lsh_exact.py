@@ -29,6 +29,7 @@ def attend_exactly(
 
     `mask_BT` is True at real tokens, None where all are; `rotary` is [1, T, D], sines before cosines, or None.
     """
+    assert can_attend_exactly(qk_BTHD)
     B, T, H, _ = qk_BTHD.shape
     multiple = lsh_kernel.MULTIPLE
     chunk = min(CHUNK, -(-T // multiple) * multiple)
