@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from reforge.models import lsh_hashing, lsh_kernel
 from reforge.models.lsh_attention import LSHAttention
@@ -159,15 +158,32 @@ def test_inputs_may_lie_in_any_order_and_grads_may_be_broadcast() -> None:
 
 @needs_compiler
 def test_threads_change_nothing() -> None:
-    qk, v = torch.randn(2, 3, 64, 2, 16)
+    qk, v = (x.requires_grad_() for x in torch.randn(2, 3, 64, 2, 16))
     hashes = Hashes()
-    one: Tensor = attention("kernel")(qk, v, hashes=hashes)
+    results = []
     threads = torch.get_num_threads()
-    torch.set_num_threads(2)
     try:
-        assert torch.equal(attention("kernel")(qk, v, hashes=hashes), one)
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            out = attention("kernel")(qk, v, hashes=hashes)
+            results.append((out, *torch.autograd.grad(out.square().sum(), (qk, v))))
     finally:
         torch.set_num_threads(threads)
+    for one, two in zip(*results, strict=True):
+        assert torch.equal(one, two)
+
+
+@needs_compiler
+def test_the_kernel_runs_on_as_many_threads_as_torch() -> None:
+    code = (
+        "import os, torch; from reforge.models.lsh_attention import LSHAttention as A; torch.set_num_threads(3);"
+        "a = A(block_tokens=64, bucket_size=16, num_hashes=2, causal=True, backend='kernel');"
+        "from reforge.models import lsh_kernel; lsh_kernel.is_available(); before = len(os.listdir('/proc/self/task'));"
+        "a(*torch.randn(2, 1, 64, 3, 16)); print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    path = os.environ | {"PYTHONPATH": str(Path(lsh_kernel.__file__).parents[2])}
+    ended = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True, check=True)
+    assert int(ended.stdout) == 2
 
 
 @needs_compiler

@@ -79,6 +79,20 @@ def test_exact_equals_reformer_pytorch(position: str, causal: bool, padded: bool
     check_against_the_library(ours, library(causal, full_attn_thres=BLOCK, **POSITIONS[position]), **mask)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("options", [{}, {"n_local_attn_heads": 1}, {"attn_chunks": 2}, {"position": "axial"}], ids=str)
+def test_the_cpus_kernel_gives_what_float64_gives(causal: bool, memory: str, options: dict[str, Any]) -> None:
+    """Heads of 16: float32 goes through the kernel where there is a compiler, float64 never does."""
+    fast, slow = (build(causal, attention="exact", memory=memory, num_heads=2, **options) for _ in range(2))
+    mask = torch.arange(BLOCK).expand(3, -1) < torch.tensor([BLOCK, 40, 9])[:, None]
+    out, gradients = run(fast, ids(), mask_BT=mask)
+    expected, expected_gradients = run(slow.double(), ids(), mask_BT=mask)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-4)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(gradients[name].double(), gradient, rtol=1e-3, atol=1e-3)
+
+
 # Ours, and what the library calls it. It gives no way to the two lsh_ options; tests/models/test_lsh_attention.py.
 LIBRARY_OPTIONS: dict[str, dict[str, Any]] = {
     "weight_tie": {"weight_tie": True},

@@ -24,8 +24,9 @@ from torch import Tensor
 from reforge.models.lsh_layout import Layout
 
 SOURCES = sorted(path for path in Path(__file__).parent.glob("lsh_*") if path.suffix in (".cpp", ".h"))
-# No -ffast-math: it would undo the rounding tricks of the exponential, and change what infinities do.
-FLAGS = ("-O3", "-march=native", "-std=c++20", "-fPIC", "-shared", "-w")
+# Without -fopenmp torch's parallel loops run on one thread. No -ffast-math: it would undo the rounding tricks of the
+# exponential, and change what infinities do.
+FLAGS = ("-O3", "-march=native", "-std=c++20", "-fopenmp", "-fPIC", "-shared", "-w")
 # Rows of these many values fill whole registers.
 MULTIPLE = 16
 

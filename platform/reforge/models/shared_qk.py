@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from reforge.models.exact_attention import QueryBlock, exact_attention, query_blocks, rotate
 from reforge.models.lsh_attention import Hashes, LSHAttention
+from reforge.models.lsh_exact import attend_exactly, can_attend_exactly
 
 Attention = Literal["exact", "lsh"]
 
@@ -22,6 +23,8 @@ Attention = Literal["exact", "lsh"]
 @dataclass(frozen=True)
 class Seen:
     """What all layers' attention shares in one pass: real tokens, angles of rotary positions, what hides from whom.
+
+    Without blocks exact attention runs in the CPU's own kernel.
 
     Made once a pass by `SharedQKAttention.look`, so that no layer makes them again.
     """
@@ -76,9 +79,15 @@ class SharedQKAttention(nn.Module):
     def look(self, x_BTD: Tensor, mask_BT: Tensor | None, rotary_1TD: Tensor | None) -> Seen:
         """What this pass's attention needs beside the tokens, the same for all layers."""
         blocks = None
-        if self.lsh is None:
+        if self.lsh is None and not self._has_kernel(x_BTD):
             blocks = query_blocks(x_BTD.shape[1], self.causal, mask_BT, x_BTD, self.num_memories)
         return Seen(mask_BT, rotary_1TD, blocks)
+
+    def _has_kernel(self, x_BTD: Tensor) -> bool:
+        """Whether this machine's kernel computes this exact attention; the first call builds it."""
+        plain = not self.num_memories and not (self.training and self.dropout)
+        like_1THD = x_BTD.new_empty(1, 1, 1, self.toqk.out_features // self.num_heads)
+        return plain and can_attend_exactly(like_1THD)
 
     def forward(self, x_BTD: Tensor, seen: Seen, hashes: dict[int, Hashes], places_N: Tensor | None = None) -> Tensor:
         """Attention [B, T, D], or [N, D] at places of the flattened batch.
@@ -113,7 +122,8 @@ class SharedQKAttention(nn.Module):
         if self.lsh is not None:
             out_BTHD: Tensor = self.lsh(qk_BSHD, v_BSHD, seen.mask_BT, seen.rotary_1TD, hashes)
             return out_BTHD
-        assert seen.blocks is not None
+        if seen.blocks is None:
+            return attend_exactly(qk_BSHD, v_BSHD, self.causal, seen.mask_BT, seen.rotary_1TD)
         if seen.rotary_1TD is not None:
             qk_BSHD = rotate(qk_BSHD, seen.rotary_1TD)
         return exact_attention(qk_BSHD, v_BSHD, seen.blocks, self.dropout if self.training else 0.0)
