@@ -7,7 +7,7 @@ import torch
 from reformer_pytorch import ReformerLM
 from torch import Tensor, nn
 
-from reforge.models import Device, Frame
+from reforge.models import Device, Frame, lsh_kernel
 from reforge.models.reformer import ReformerBackbone, ReformerOptions, axial_shape
 
 VOCAB, BLOCK = 50, 64
@@ -205,6 +205,25 @@ def test_auto_says_what_it_chose_and_why() -> None:
     assert (chosen.attention, chosen.memory) == ("lsh", "reversible")
     fixed = ReformerOptions(attention="lsh", memory="checkpoint")
     assert fixed.resolve(frame, 4096, roomy) == (fixed, [])
+
+
+@pytest.mark.parametrize(
+    ("block_tokens", "causal", "kernel", "choice"),
+    [
+        (512, False, True, "exact"),
+        (513, False, True, "lsh"),
+        (513, False, False, "exact"),
+        (1024, True, True, "exact"),
+        (1024, False, False, "exact"),
+        (1025, True, False, "lsh"),
+    ],
+)
+def test_auto_attention_follows_what_was_measured(
+    block_tokens: int, causal: bool, kernel: bool, choice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lsh_kernel, "is_available", lambda: kernel)
+    chosen, _ = ReformerOptions().choose_attention(Frame(VOCAB, block_tokens, causal), "cpu")
+    assert chosen == choice
 
 
 def test_sizes_by_name() -> None:

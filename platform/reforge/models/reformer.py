@@ -21,6 +21,7 @@ from pydantic import Field
 from reformer_pytorch import LSHSelfAttention, ReformerLM
 from torch import Tensor, nn
 
+from reforge.models import lsh_kernel
 from reforge.models.backbone import Backbone, BackboneOptions, Cache, Device, Frame, new_embedding
 from reforge.models.budget import decide_memory
 from reforge.models.reversible import Layer, Memory, run_layers
@@ -28,8 +29,10 @@ from reforge.models.shared_qk import Attention, SharedQKAttention
 from reforge.spec import Problem
 
 # Up to which length exact attention is the faster, as a multiple of the keys that an LSH query visits
-# (num_hashes x 2 x bucket_size).
-EXACT_UP_TO: dict[str, float] = {"cpu": 4.0, "cuda": 8.0}
+# (num_hashes x 2 x bucket_size). The CPU's is measured (docs/speed.md), the GPU's is a guess.
+EXACT_UP_TO: dict[str, float] = {"cpu": 2.0, "cuda": 8.0}
+# Where our kernel computes both, and all keys are visible.
+EXACT_UP_TO_IN_KERNEL = 1.0
 # A chunk of the feed-forward layers holds at most so many values: 16 MiB in float32.
 FF_CHUNK_VALUES = 2**22
 PKM_TOP_K = 32  # of the library's product-key memories; they need as many keys
@@ -122,6 +125,10 @@ class ReformerOptions(BackboneOptions):
         """The faster attention for blocks of this length on such a device, and why."""
         visited = self.num_hashes * 2 * self.bucket_size
         limit = int(EXACT_UP_TO.get(device_kind, EXACT_UP_TO["cpu"]) * visited)
+        in_kernel = int(EXACT_UP_TO_IN_KERNEL * visited)
+        undecided = device_kind == "cpu" and not frame.causal and in_kernel < frame.block_tokens <= limit
+        if undecided and lsh_kernel.is_available():  # asked only where it decides: the first call builds it
+            limit = in_kernel
         choice: Attention = "exact" if frame.block_tokens <= limit else "lsh"
         relation = "at most" if choice == "exact" else "more than"
         why = f"blocks of {frame.block_tokens:,} tokens are {relation} {limit:,}"
