@@ -22,6 +22,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return importlib.import_module
 
 
+@pytest.mark.slow  # builds every library's model
 @pytest.mark.parametrize(("work", "precision"), [("mlm", "fp32"), ("causal", "bf16")])
 def test_every_contender_is_measured_or_says_why_not(
     work: str, precision: str, load: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -42,7 +42,7 @@ def test_all_mistakes_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         .replace("lr: 3.0e-3", "lr: 3e-3")  # plainly a number: no mistake
         .replace("max_steps: 12", "max_step: 12")
         .replace("num_workers: 2", "num_workers: 4096")
-        .replace("block_tokens: 32", "block_tokens: 40")
+        .replace("block_tokens: 32", "block_tokens: 8")
         .replace("precision: fp32", "precision: [1]")
     )
     err = fail(capsys, spec=spec)

@@ -13,6 +13,8 @@ from reforge.loop import World, named_tensors, train
 from reforge.runs import PretrainJob
 from reforge.runs.build import build_data, build_state
 
+pytestmark = pytest.mark.slow  # starts processes
+
 CPU = torch.device("cpu")
 EXACT = ("model.attention=exact", "model.ff_dropout=0.0", "train.max_steps=4")
 

@@ -111,6 +111,7 @@ def random_batch() -> Batch:
     return Batch(ids, np.zeros(NUM_BLOCKS, np.int64), np.arange(NUM_BLOCKS), np.roll(ids, 1, axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_few_blocks_are_learnt_by_heart(kind: str) -> None:
     how = BY_HEART.get(kind, ByHeart())
@@ -131,6 +132,7 @@ def test_few_blocks_are_learnt_by_heart(kind: str) -> None:
     assert kind != "causal" or min(losses) > UNKNOWABLE - 0.01, "it knows what it cannot: the future leaks"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backbone",
     [

@@ -206,6 +206,7 @@ def test_a_trained_run_keeps_its_figures_and_samples(causal_run: Path) -> None:
     assert len(result["samples"]) == 3
 
 
+@pytest.mark.slow
 def test_the_script_prints_the_prompt_and_how_it_goes_on(causal_run: Path) -> None:
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "jobs/generate.py", str(causal_run), "--prompt", "the value", "--max-tokens", "12"]
@@ -222,6 +223,7 @@ def test_the_script_prints_the_prompt_and_how_it_goes_on(causal_run: Path) -> No
     assert several.startswith(f"--- 1 of 2\n{first.stdout.rstrip()}\n\n--- 2 of 2\nthe value")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(causal_run: Path) -> None:
     command = f"{sys.executable} jobs/generate.py {causal_run} --max-tokens 60 --stop w | head -c 1"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
