@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reforge.corpora import Tally
-from reforge.corpora.files import text_lines
+from reforge.corpora import Document, Tally
+from reforge.corpora.reader import Reader
 from reforge.corpora.text import Text
 from reforge.spec import UserError
 
@@ -75,7 +75,7 @@ def test_a_sequence_cut_off_by_the_end_of_the_file_is_not_utf8(tmp_path: Path) -
 
 def test_byte_order_marks_and_line_ends_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "windows.txt").write_bytes("\ufeff첫 줄\r\n둘째 줄\r\n".encode())
-    assert list(text_lines(tmp_path / "windows.txt")) == ["첫 줄", "둘째 줄"]
+    assert list(Reader(tmp_path / "windows.txt", "windows.txt", Tally()).lines()) == ["첫 줄", "둘째 줄"]
 
 
 def test_documents_by_file_or_by_blank_line(tmp_path: Path) -> None:
@@ -84,5 +84,5 @@ def test_documents_by_file_or_by_blank_line(tmp_path: Path) -> None:
     assert texts(tmp_path) == ["one\ntwo\n\n\nthree"]
     tally = Tally()
     documents = list(Text(path=tmp_path, documents_by="blank_line").documents(tally))
-    assert documents == [("a: line 2", "one\ntwo"), ("a: line 6", "three")]
+    assert documents == [Document("a: byte 1", "one\ntwo"), Document("a: byte 11", "three")]
     assert tally.files == 2

@@ -14,7 +14,7 @@ def test_the_interpreter_that_runs_has_megabytes_of_documentation() -> None:
     assert all(document.text == document.text.strip() != "" for document in documents)
     assert tally.documents == len(documents) > 300
     assert tally.characters == sum(len(document.text) for document in documents) > 1_500_000
-    by_name = dict(documents)
+    by_name = {document.name: document.text for document in documents}
     assert by_name["topic for"].startswith('The "for" statement')
     # A module's own docstring comes first, then those of its classes and functions in the order of their lines.
     assert by_name["textwrap.py"].startswith("Text wrapping and filling.\n\nObject for wrapping/filling text.")

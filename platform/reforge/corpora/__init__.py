@@ -5,7 +5,7 @@ A new corpus is one file with a `Corpus` class and one line in `CORPORA`.
 
 from typing import TYPE_CHECKING
 
-from reforge.corpora.corpus import Corpus, Document
+from reforge.corpora.corpus import Corpus, Document, Extent, Slice
 from reforge.corpora.kowiki import Kowiki
 from reforge.corpora.pile import Pile
 from reforge.corpora.python_docs import PythonDocs
@@ -20,4 +20,4 @@ if TYPE_CHECKING:
 else:
     AnyCorpus = one_of(CORPORA)
 
-__all__ = ["CORPORA", "AnyCorpus", "Corpus", "Document", "Tally"]
+__all__ = ["CORPORA", "AnyCorpus", "Corpus", "Document", "Extent", "Slice", "Tally"]

@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from reforge.corpora.corpus import Document
-from reforge.corpora.files import FileCorpus, text_lines
+from reforge.corpora.files import FileCorpus
+from reforge.corpora.reader import Reader
 from reforge.corpora.tally import Tally
 from reforge.corpora.wiki_markup import clean
 
@@ -39,13 +40,13 @@ class Kowiki(FileCorpus):
     keep_headings: bool = False
     min_chars: int = Field(default=20, ge=1)
 
-    def documents(self, tally: Tally) -> Iterator[Document]:
-        for name, file in self.named_files(tally):
-            for article in read_articles(text_lines(file), tally):
-                text = self._text(article, tally)
-                if text is not None:
-                    tally.keep(text)
-                    yield Document(f"{name}: {article.title}", text)
+    def read_file(self, reader: Reader) -> Iterator[Document]:
+        tally = reader.tally
+        for article in read_articles(reader.lines(), tally):
+            text = self._text(article, tally)
+            if text is not None:
+                tally.keep(text)
+                yield Document(f"{reader.name}: {article.title}", text)
 
     def _text(self, article: Article, tally: Tally) -> str | None:
         if not any(line and not line.isspace() for line in article.body):

@@ -6,11 +6,11 @@ import importlib.util
 import platform
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from reforge.corpora.corpus import Corpus, Document
+from reforge.corpora.corpus import Corpus, Document, Slice
 from reforge.corpora.tally import Tally
 
 _TOPICS = "pydoc_data.topics"
@@ -38,7 +38,10 @@ class PythonDocs(Corpus):
     def file_names(self) -> list[str]:
         return [file.relative_to(_stdlib()).as_posix() for file in self.files()]
 
-    def documents(self, tally: Tally) -> Iterator[Document]:
+    def whole(self) -> list[Slice]:
+        return [Slice("python")]  # a few megabytes: one slice, although it is many files
+
+    def read(self, slices: Sequence[Slice], tally: Tally) -> Iterator[Document]:
         yield from _topics(tally)
         for file in self.files():
             if file.parent.name != "pydoc_data":

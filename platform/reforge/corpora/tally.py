@@ -1,10 +1,16 @@
 """What reading a corpus kept, dropped and mended, by reason: the first part of every preparation report."""
 
 from collections import Counter
+from typing import Any
+
+_MOST_TROUBLE = 20
 
 
 class Tally:
-    """Counts documents and characters kept, documents dropped and places mended."""
+    """Counts documents and characters kept, documents dropped and places mended.
+
+    trouble: what was wrong with the first records that could not be read, in words
+    """
 
     def __init__(self) -> None:
         self.files = 0
@@ -12,19 +18,37 @@ class Tally:
         self.characters = 0
         self.dropped: Counter[str] = Counter()
         self.fixed: Counter[str] = Counter()
+        self.trouble: list[str] = []
+
+    @property
+    def wants_trouble(self) -> bool:
+        """Whether there is room for another message in `trouble`."""
+        return len(self.trouble) < _MOST_TROUBLE
 
     def keep(self, text: str) -> None:
         self.documents += 1
         self.characters += len(text)
 
-    def drop(self, reason: str) -> None:
-        self.dropped[reason] += 1
+    def drop(self, reason: str, times: int = 1) -> None:
+        self.dropped[reason] += times
 
     def fix(self, reason: str, times: int = 1) -> None:
         if times:
             self.fixed[reason] += times
 
-    def as_dict(self) -> dict[str, object]:
+    def tell_trouble(self, message: str) -> None:
+        self.trouble.append(message)
+
+    def add(self, other: "Tally") -> None:
+        """Take over another's counts: that of the next part of the same corpus."""
+        self.files += other.files
+        self.documents += other.documents
+        self.characters += other.characters
+        self.dropped += other.dropped
+        self.fixed += other.fixed
+        self.trouble = [*self.trouble, *other.trouble][:_MOST_TROUBLE]
+
+    def as_dict(self) -> dict[str, Any]:
         """The counts as JSON holds them, the most frequent reason first."""
         return {
             "files": self.files,
@@ -32,4 +56,5 @@ class Tally:
             "characters": self.characters,
             "dropped": dict(self.dropped.most_common()),
             "fixed": dict(self.fixed.most_common()),
+            "trouble": self.trouble,
         }

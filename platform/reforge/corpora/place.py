@@ -1,0 +1,136 @@
+"""Where files are: a local path, or a URL that fsspec knows (s3://, gs://, hdfs://, memory://, ...).
+
+    "data/kowiki"          -> pathlib.Path
+    "s3://bucket/pile"     -> upath.UPath, which has the same methods
+
+Whoever reads or writes through a `Place` does not need to know which of the two it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+from upath import UPath
+
+from reforge.spec import UserError
+
+_URL = "://"
+
+
+class _PlaceSchema:
+    """Tells pydantic that a place is a path or a URL: text in YAML, Path or UPath in Python."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.no_info_after_validator_function(as_place, core_schema.str_schema(min_length=1)),
+            python_schema=core_schema.is_instance_schema((Path, UPath)),
+            serialization=core_schema.plain_serializer_function_ser_schema(str),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "format": "path"}
+
+
+if TYPE_CHECKING:
+    Place = Path
+else:
+    Place = Annotated[Path, _PlaceSchema]
+
+
+def as_place(text: str) -> Path:
+    """The path or the URL that `text` spells."""
+    return UPath(text) if _URL in text else Path(text)  # type: ignore[return-value]
+
+
+def is_remote(place: Path) -> bool:
+    """Whether a place is reached through a file system of fsspec's; False for local paths."""
+    return isinstance(place, UPath) and not isinstance(place, Path)
+
+
+@contextmanager
+def remote_errors(place: Path) -> Iterator[None]:
+    """Turn what keeps a remote place from being reached (no package, no credentials, no bucket) into a UserError."""
+    try:
+        yield
+    except (ImportError, ValueError, OSError) as error:
+        if not is_remote(place):
+            raise
+        raise UserError(f"{place} cannot be reached: {error}") from error
+
+
+def visible_files(place: Path) -> list[Path]:
+    """The file at `place`, every file below the directory, or every file that a glob pattern matches or leads to.
+
+    Sorted; hidden files and directories are left out, as the shell leaves them out.
+    """
+    if is_remote(place):
+        with remote_errors(place):
+            return _remote_files(place)
+    if place.is_file():
+        return [place]
+    if place.is_dir():
+        return sorted(_below(place))
+    found = [Path(name) for name in glob.glob(str(place), recursive=True)]  # noqa: PTH207  (Path.glob takes no absolute pattern)
+    nested = (_below(entry) if entry.is_dir() else [entry] for entry in found)
+    return sorted({file for files in nested for file in files})
+
+
+def fixed_part(place: Path) -> Path:
+    """The directory that a place's files are named from: the part of a pattern before its first wildcard."""
+    if not glob.has_magic(str(place)) and place.is_dir():
+        return place
+    while glob.has_magic(str(place)) and (is_remote(place) or not place.exists()):
+        place = place.parent
+    return place.parent if place.is_file() else place
+
+
+def nearest_existing(path: Path) -> str | None:
+    """The neighbour of the first missing name that looks most like it."""
+    missing = path
+    while not missing.parent.exists() and missing.parent != missing:
+        missing = missing.parent
+    if not missing.parent.is_dir():
+        return None
+    names = [entry.name for entry in missing.parent.iterdir() if not entry.name.startswith(".")]
+    close = difflib.get_close_matches(missing.name, names, n=1)
+    return str(missing.parent / close[0]) if close else None
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, onerror=_not_readable, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            file = Path(place, name)
+            if not name.startswith(".") and file.is_file():
+                yield file
+
+
+def _not_readable(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _remote_files(place: Any) -> list[Path]:
+    system, root = place.fs, place.path
+    if glob.has_magic(root):
+        entries = system.glob(root, detail=True)
+        matched = [name for name, entry in entries.items() if entry["type"] == "file"]
+        found = matched + [f for name, entry in entries.items() if entry["type"] != "file" for f in system.find(name)]
+        base = fixed_part(place).path  # type: ignore[attr-defined]
+    elif system.isfile(root):
+        return [place]
+    else:
+        found, base = system.find(root), root
+    base = system._strip_protocol(base).rstrip("/")
+    visible = {name for name in found if "/." not in name.removeprefix(base)}
+    return [UPath(system.unstrip_protocol(name), **place.storage_options) for name in sorted(visible)]
