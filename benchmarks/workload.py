@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from reforge.batches import Batch
-from reforge.objectives.masking import IGNORED, NUM_SPECIAL
+from reforge.objectives.masking import IGNORED
 from reforge.objectives.mlm import MaskedLMOptions
-from reforge.tokenizers import Vocabulary
+from reforge.tokenizers import SPECIAL_TOKENS, Vocabulary
 
 MASKING = MaskedLMOptions(mask_prob=0.15)
 SEED = 0
@@ -73,7 +73,7 @@ class Data(NamedTuple):
 def make_data(load: Workload) -> Data:
     """Uniformly random ordinary tokens: a function of the workload alone."""
     shape = (load.num_blocks, load.block_tokens)
-    ids_BT = np.random.default_rng(SEED).integers(NUM_SPECIAL, load.vocab_size, shape)
+    ids_BT = np.random.default_rng(SEED).integers(len(SPECIAL_TOKENS), load.vocab_size, shape)
     batch = Batch(ids=ids_BT, epochs=np.zeros(shape[0], np.int64), samples=np.arange(shape[0]))
     if load.work == "causal":
         ids = torch.from_numpy(ids_BT)

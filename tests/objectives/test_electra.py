@@ -15,7 +15,7 @@ from reforge.loop import StepReport, named_tensors
 from reforge.models import BACKBONES, count_parameters
 from reforge.objectives import Totals
 from reforge.objectives.electra import Electra, ElectraOptions, count_found, detection_loss, draw_token, put
-from reforge.objectives.masking import MASK_ID, NUM_SPECIAL
+from reforge.objectives.masking import MASK_ID
 from reforge.objectives.show_replaced import show_replaced
 from reforge.runs import PretrainJob, RunFolder, pretrain
 from reforge.tokenizers import SPECIAL_TOKENS, Vocabulary
@@ -31,7 +31,7 @@ def model(backbone: str = "reformer", **options: float) -> Electra:
 
 
 def batch(num_samples: int = 6) -> Batch:
-    ids = np.random.default_rng(0).integers(NUM_SPECIAL, VOCAB, (num_samples, BLOCK))
+    ids = np.random.default_rng(0).integers(len(SPECIAL_TOKENS), VOCAB, (num_samples, BLOCK))
     ids[:, 0], ids[:, 9], ids[-1, 20:] = 2, 3, 0
     return Batch(ids, np.zeros(num_samples, dtype=np.int64), np.arange(num_samples))
 
@@ -158,7 +158,7 @@ def test_the_discriminator_teaches_the_generator_nothing_but_embeddings(backbone
 
 def learn(objective: Electra, terms: list[str], num_steps: int, lr: float) -> dict[str, float]:
     """Metrics, under new masks, after training by these terms on rows that say one word over and over."""
-    ids = np.repeat(np.random.default_rng(0).integers(NUM_SPECIAL, VOCAB, (64, 1)), BLOCK, axis=1)
+    ids = np.repeat(np.random.default_rng(0).integers(len(SPECIAL_TOKENS), VOCAB, (64, 1)), BLOCK, axis=1)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=lr)
     torch.manual_seed(1)
     for epoch in range(num_steps):
@@ -206,7 +206,7 @@ def test_a_generator_keeps_a_head_that_sees_far() -> None:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    tokens = [*SPECIAL_TOKENS, *(f"w{n}" for n in range(VOCAB - NUM_SPECIAL))]
+    tokens = [*SPECIAL_TOKENS, *(f"w{n}" for n in range(VOCAB - len(SPECIAL_TOKENS)))]
     tokenizer = Tokenizer(models.WordPiece({token: n for n, token in enumerate(tokens)}, unk_token="[UNK]"))
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
@@ -217,11 +217,11 @@ def test_a_sample_names_what_was_replaced_found_and_wrongly_suspected(tokenizer:
     original = np.array([2, 5, 6, 7, 8, 9, 3, 10, 0])
     corrupted = np.array([2, 5, 20, 7, 8, 30, 3, 10, 0])
     probs = np.array([0.9, 0.1, 0.75, 0.6, 0.2, 0.3, 0.9, 0.9, 0.9])
-    sample = show_replaced(tokenizer, original, corrupted, probs)
+    sample = show_replaced(tokenizer, 5, original, corrupted, probs)
     assert sample is not None
     assert sample.text == "w0 [w15] w2 w3 [w25]"
     assert sample.outcome == "w15 (was w1) found 75%  w25 (was w4) missed 30%    false alarms: w2 60%"
-    assert show_replaced(tokenizer, original, original, probs) is None
+    assert show_replaced(tokenizer, 5, original, original, probs) is None
 
 
 def test_samples_of_blocks_show_what_the_generator_drew(tokenizer: Tokenizer) -> None:

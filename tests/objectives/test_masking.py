@@ -8,7 +8,6 @@ from reforge.objectives.masking import (
     CHOICE,
     IGNORED,
     MASK_ID,
-    NUM_SPECIAL,
     PAIRS,
     random_bits,
     random_shares,
@@ -24,7 +23,7 @@ PIECES = Vocabulary(VOCAB, continues_V=np.arange(VOCAB) % 3 > 0, ends_sentence_V
 
 
 def batch(num_samples: int = 200, num_tokens: int = 128, epoch: int = 0) -> Batch:
-    ids = np.random.default_rng(3).integers(NUM_SPECIAL, VOCAB, (num_samples, num_tokens))
+    ids = np.random.default_rng(3).integers(PLAIN.num_special, VOCAB, (num_samples, num_tokens))
     ids[:, 0] = 2
     ids[:, 60] = 3
     ids[::3, 100:] = 0
@@ -48,21 +47,21 @@ def test_shares_are_80_10_10_of_15_percent() -> None:
     b = batch(2000)
     ids, targets = mask(b)
     hidden = targets != IGNORED
-    ordinary = b.ids >= NUM_SPECIAL
+    ordinary = b.ids >= PLAIN.num_special
     assert abs(hidden.sum() / ordinary.sum() - 0.15) < 0.003  # round(0.15 x 126) and round(0.15 x 98)
     kept = (ids == b.ids) & hidden
     as_mask = (ids == MASK_ID) & hidden
     as_random = hidden & ~kept & ~as_mask
     for share, expected in ((as_mask, 0.8), (as_random, 0.1), (kept, 0.1)):
         assert abs(share.sum() / hidden.sum() - expected) < 0.01
-    assert ids[as_random].min() >= NUM_SPECIAL
+    assert ids[as_random].min() >= PLAIN.num_special
     assert ids[as_random].max() < VOCAB
 
 
 def test_exact_number_a_block_and_never_over_special_tokens_or_padding() -> None:
     b = batch()
     ids, targets = mask(b)
-    ordinary = b.ids >= NUM_SPECIAL
+    ordinary = b.ids >= PLAIN.num_special
     assert np.array_equal((targets != IGNORED).sum(1), np.rint(0.15 * ordinary.sum(1)))
     assert (targets[~ordinary] == IGNORED).all()
     assert np.array_equal(ids[~ordinary], b.ids[~ordinary])
@@ -85,7 +84,7 @@ def test_every_position_is_hidden_sooner_or_later() -> None:
     ever = np.zeros_like(b.ids, dtype=bool)
     for epoch in range(100):
         ever |= mask(b._replace(epochs=np.full(8, epoch)))[1] != IGNORED
-    assert np.array_equal(ever, b.ids >= NUM_SPECIAL)
+    assert np.array_equal(ever, b.ids >= PLAIN.num_special)
 
 
 @pytest.mark.parametrize("num_ordinary", [0, 1, 2])
@@ -118,14 +117,14 @@ def test_tokens_of_a_word_are_hidden_together_or_not_at_all() -> None:
     hidden = hide_words(b)
     starts = word_starts(b.ids, PIECES)
     assert np.array_equal(hidden, np.take_along_axis(hidden, starts, axis=1))
-    assert not hidden[b.ids < NUM_SPECIAL].any()
+    assert not hidden[b.ids < PLAIN.num_special].any()
     assert (np.unique(starts[0], return_counts=True)[1] > 1).any()
 
 
 @pytest.mark.parametrize("mask_prob", [0.02, 0.15, 0.5])
 def test_with_whole_words_the_mean_number_hidden_is_right(mask_prob: float) -> None:
     b = batch(4000)
-    ordinary = (b.ids >= NUM_SPECIAL).sum(1)
+    ordinary = (b.ids >= PLAIN.num_special).sum(1)
     wanted = np.rint(mask_prob * ordinary)
     got = hide_words(b, mask_prob=mask_prob).sum(1)
     standard_error = (got - wanted).std() / np.sqrt(len(got))

@@ -125,7 +125,7 @@ def test_no_special_token_is_made_but_the_end_of_a_document_which_stops(tokenize
     with torch.no_grad():
         model.output.bias[:5] += 30.0
     assert tokens(model, tokenizer, greedy=True, stop=("[SEP]",)) == [[3]]
-    assert GenerationOptions().stop == ("[SEP]",)
+    assert tokens(model, tokenizer, greedy=True, stop=None) == [[3]]
     assert tokens(model, tokenizer, max_tokens=3) == [[3, 3, 3]]
     assert generate_texts(model, tokenizer, "w1") == [""]
     assert generate_texts(model, tokenizer, "w1", GenerationOptions(stop=(), max_tokens=1)) == ["\n\n"]
@@ -153,7 +153,7 @@ def byte_level() -> Tokenizer:
 def test_text_is_printed_once_it_is_final_and_never_taken_back(tokenizer: Tokenizer) -> None:
     ids = [tokenizer.token_to_id(word) for word in ("w1", "##s", ",", "w2", "##ing", ".", "w3")]
     for num_prompt in range(len(ids)):
-        stream = TextStream(tokenizer, [2, *ids[:num_prompt]])
+        stream = TextStream(tokenizer, [2, *ids[:num_prompt]], end_id=3)
         parts = [stream.add(token) for token in ids[num_prompt:]]
         assert tokenizer.decode(ids[:num_prompt]) + "".join(parts) == tokenizer.decode(ids) == "w1s, w2ing. w3"
         assert all(parts)
@@ -162,7 +162,7 @@ def test_text_is_printed_once_it_is_final_and_never_taken_back(tokenizer: Tokeni
 def test_no_broken_character_is_printed() -> None:
     made = byte_level()
     text = "가 나🙂다"
-    stream = TextStream(made, [2])
+    stream = TextStream(made, [2], end_id=3)
     parts = [stream.add(token) for token in made.encode(text).ids]
     assert [part for part in parts if part] == ["가", " ", "나", "🙂", "다"]
 

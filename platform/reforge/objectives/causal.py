@@ -37,7 +37,7 @@ class CausalLMOptions(ObjectiveOptions):
 
     def build(self, model: BackboneOptions, vocabulary: Vocabulary, block_tokens: int) -> "CausalLM":
         """The causal language model."""
-        return CausalLM(self, model.build(self.frame(vocabulary.size, block_tokens)))
+        return CausalLM(self, model.build(self.frame(vocabulary.size, block_tokens)), vocabulary)
 
 
 class CausalLM(Objective):
@@ -47,9 +47,10 @@ class CausalLM(Objective):
     count_names = ("num_correct",)
     metric_names = ("loss", "perplexity", "bits_per_byte", "accuracy")
 
-    def __init__(self, options: CausalLMOptions, backbone: Backbone) -> None:
+    def __init__(self, options: CausalLMOptions, backbone: Backbone, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.options = options
+        self.vocabulary = vocabulary
         self.backbone = backbone
         self.output = OutputLayer(backbone, options.tie_embeddings)
 
@@ -105,4 +106,4 @@ class CausalLM(Objective):
 
     def samples(self, tokenizer: Tokenizer, blocks_NT: np.ndarray) -> list[Sample]:
         """For each block: how the model goes on after its first tokens."""
-        return continue_blocks(tokenizer, blocks_NT, self.next_logits, self.backbone.new_cache)
+        return continue_blocks(tokenizer, self.vocabulary, blocks_NT, self.next_logits, self.backbone.new_cache)

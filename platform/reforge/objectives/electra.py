@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from reforge.batches import Batch
 from reforge.models import Backbone, BackboneOptions
-from reforge.objectives.masking import NUM_SPECIAL, PAD_ID, MaskingOptions
+from reforge.objectives.masking import PAD_ID, MaskingOptions
 from reforge.objectives.objective import Inputs, Objective, Sample, Scores, Totals, text_metrics
 from reforge.objectives.output import OutputLayer, chunk_rows, wide
 from reforge.objectives.show_replaced import show_replaced
@@ -86,7 +86,7 @@ class Electra(Objective):
         real_BT = batch.ids != PAD_ID
         if not real_BT.all():
             tensors["mask_BT"] = torch.from_numpy(real_BT)
-        num_scored = int((batch.ids >= NUM_SPECIAL).sum())
+        num_scored = int((batch.ids >= self.vocabulary.num_special).sum())
         return Inputs(tensors, {"generator": len(tensors["places_N"]), "discriminator": num_scored})
 
     def forward(self, ids_BT: Tensor, places_N: Tensor, targets_N: Tensor, mask_BT: Tensor | None = None) -> Scores:
@@ -98,7 +98,7 @@ class Electra(Objective):
         original_BT = put(ids_BT, places_N, targets_N)
         corrupted_BT = put(ids_BT, places_N, self.draw(hidden_ND))
         logits_BT = self.detect(corrupted_BT, mask_BT)
-        scored_BT = original_BT >= NUM_SPECIAL
+        scored_BT = original_BT >= self.vocabulary.num_special
         replaced_BT = corrupted_BT != original_BT
         losses = {
             "generator": self.output.loss_sum(hidden_ND, targets_N),
@@ -157,7 +157,8 @@ class Electra(Objective):
         hidden_ND = self.generator(inputs["ids_BT"], mask_BT, places_N=inputs["places_N"])
         corrupted_BT = put(inputs["ids_BT"], inputs["places_N"], self.draw(hidden_ND))
         probs_BT = self.detect(corrupted_BT, mask_BT).sigmoid()
-        return show_replaced(tokenizer, ids_T, corrupted_BT[0].cpu().numpy(), probs_BT[0].cpu().numpy())
+        corrupted_T, probs_T = corrupted_BT[0].cpu().numpy(), probs_BT[0].cpu().numpy()
+        return show_replaced(tokenizer, self.vocabulary.num_special, ids_T, corrupted_T, probs_T)
 
 
 def put(ids_BT: Tensor, places_N: Tensor, new_N: Tensor) -> Tensor:

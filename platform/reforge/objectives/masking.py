@@ -19,7 +19,6 @@ from reforge.spec import Problem
 from reforge.tokenizers import SPECIAL_TOKENS, Vocabulary
 
 PAD_ID = SPECIAL_TOKENS.index("[PAD]")
-NUM_SPECIAL = len(SPECIAL_TOKENS)
 MASK_ID = SPECIAL_TOKENS.index("[MASK]")
 IGNORED = -100
 NUM_STREAMS = 8  # at most so many independent draws a token
@@ -85,22 +84,23 @@ class MaskingOptions(ObjectiveOptions):
         """`batch` with some of its ordinary tokens hidden."""
         ids_BT = batch.ids
         words_BT = word_starts(ids_BT, vocabulary) if self.whole_words else None
-        hidden_BT = _choose(batch, seed, self.mask_prob, words_BT)
+        hidden_BT = _choose(batch, seed, self.mask_prob, vocabulary.num_special, words_BT)
         fate_BT = random_shares(batch, seed, FATE)
-        num_ordinary = np.uint64(vocabulary.size - NUM_SPECIAL)
-        random_BT = NUM_SPECIAL + (random_bits(batch, seed, RANDOM_TOKEN) % num_ordinary).astype(np.int64)
+        first = vocabulary.num_special
+        num_ordinary = np.uint64(vocabulary.size - first)
+        random_BT = first + (random_bits(batch, seed, RANDOM_TOKEN) % num_ordinary).astype(np.int64)
         as_mask_BT = hidden_BT & (fate_BT < self.mask_token_prob)
         as_random_BT = hidden_BT & ~as_mask_BT & (fate_BT < self.mask_token_prob + self.random_token_prob)
         replaced_BT = np.where(as_mask_BT, MASK_ID, np.where(as_random_BT, random_BT, ids_BT))
         return Masked(replaced_BT, np.where(hidden_BT, ids_BT, IGNORED))
 
 
-def _choose(batch: Batch, seed: int, mask_prob: float, starts_BT: np.ndarray | None) -> np.ndarray:
+def _choose(batch: Batch, seed: int, mask_prob: float, num_special: int, starts_BT: np.ndarray | None) -> np.ndarray:
     """Which tokens are hidden [B, T]: those that come first in a random order of the ordinary tokens, or words.
 
     starts_BT: position of the first token of each token's word; None where tokens are chosen one by one
     """
-    ordinary_BT = batch.ids >= NUM_SPECIAL
+    ordinary_BT = batch.ids >= num_special
     num_ordinary_B = ordinary_BT.sum(axis=1)
     num_hidden_B = np.minimum(np.maximum(np.rint(mask_prob * num_ordinary_B), 1), num_ordinary_B)
     draw_BT = random_bits(batch, seed, CHOICE) >> np.uint64(1)
@@ -118,7 +118,7 @@ def _choose(batch: Batch, seed: int, mask_prob: float, starts_BT: np.ndarray | N
 
 def word_starts(ids_BT: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     """Position of the first token of each token's word [B, T]; a special token is a word of its own."""
-    ordinary_BT = ids_BT >= NUM_SPECIAL
+    ordinary_BT = ids_BT >= vocabulary.num_special
     begins_BT = ~(ordinary_BT & vocabulary.continues_V[ids_BT])
     begins_BT[:, 1:] |= ~ordinary_BT[:, :-1]
     begins_BT[:, 0] = True

@@ -83,4 +83,4 @@ class MaskedLM(Objective):
 
     def samples(self, tokenizer: Tokenizer, blocks_NT: np.ndarray) -> list[Sample]:
         """For each block: its most central one-token word hidden, the rest of the block left as context."""
-        return fill_masks(tokenizer, blocks_NT, self.logits)
+        return fill_masks(tokenizer, self.vocabulary, blocks_NT, self.logits)

@@ -6,14 +6,13 @@ Shapes: T tokens.
 import numpy as np
 from tokenizers import Tokenizer
 
-from reforge.objectives.masking import NUM_SPECIAL
 from reforge.objectives.objective import Sample
 
 SHOWN_TOKENS_EACH_SIDE = 16
 
 
 def show_replaced(
-    tokenizer: Tokenizer, original_T: np.ndarray, corrupted_T: np.ndarray, probs_T: np.ndarray
+    tokenizer: Tokenizer, num_special: int, original_T: np.ndarray, corrupted_T: np.ndarray, probs_T: np.ndarray
 ) -> Sample | None:
     """The stretch around the replaced token nearest the middle; None where nothing was replaced.
 
@@ -23,7 +22,7 @@ def show_replaced(
     replaced_T = original_T != corrupted_T
     if not replaced_T.any():
         return None
-    window = _window(original_T, replaced_T)
+    window = _window(original_T >= num_special, replaced_T)
     words = [tokenizer.id_to_token(int(i)) or "" for i in corrupted_T[window]]
     lines = list(zip(words, original_T[window].tolist(), replaced_T[window], probs_T[window], strict=True))
     found = [
@@ -36,15 +35,15 @@ def show_replaced(
     return Sample(_text(tokenizer, corrupted_T[window], replaced_T[window]), outcome)
 
 
-def _window(original_T: np.ndarray, replaced_T: np.ndarray) -> slice:
+def _window(ordinary_T: np.ndarray, replaced_T: np.ndarray) -> slice:
     """The ordinary tokens around the replaced one nearest the middle of the text, within its document."""
-    middle = int((original_T >= NUM_SPECIAL).sum()) // 2
+    middle = int(ordinary_T.sum()) // 2
     places = np.flatnonzero(replaced_T)
     centre = int(places[np.abs(places - middle).argmin()])
-    special = np.flatnonzero(original_T < NUM_SPECIAL)
+    special = np.flatnonzero(~ordinary_T)
     before, after = special[special < centre], special[special > centre]
     first = max(centre - SHOWN_TOKENS_EACH_SIDE, int(before[-1]) + 1 if len(before) else 0)
-    last = min(centre + SHOWN_TOKENS_EACH_SIDE + 1, int(after[0]) if len(after) else len(original_T))
+    last = min(centre + SHOWN_TOKENS_EACH_SIDE + 1, int(after[0]) if len(after) else len(ordinary_T))
     return slice(first, last)
 
 

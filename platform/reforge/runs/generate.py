@@ -22,9 +22,7 @@ from reforge.runs.sampling import SamplingOptions
 from reforge.spec import Problem, SpecError, UserError
 from reforge.tokenizers import SPECIAL_TOKENS
 
-CLS_ID, SEP_ID = SPECIAL_TOKENS.index("[CLS]"), SPECIAL_TOKENS.index("[SEP]")
-# No text has these: a model may give them some probability, but never what to print.
-NEVER_DRAWN = [i for i in range(len(SPECIAL_TOKENS)) if i != SEP_ID]
+CLS_ID = SPECIAL_TOKENS.index("[CLS]")
 # How much of a full block is let go at once: going on token by token would cost a pass over a whole block each.
 DROPPED_SHARE = 4
 
@@ -33,12 +31,12 @@ class GenerationOptions(SamplingOptions):
     """How much text is made, where it ends, and how each token is chosen.
 
     max_tokens: tokens made beyond the prompt, at most
-    stop: tokens that end a text; [SEP] stands at the end of a document
+    stop: tokens that end a text; null: the one at the end of a document, [SEP] or [EOD] by the run's data.separator
     num_samples: texts made at once; each has a random state of its own, from `seed` and its number
     """
 
     max_tokens: int = Field(100, ge=1)
-    stop: tuple[str, ...] = ("[SEP]",)
+    stop: tuple[str, ...] | None = None
     num_samples: int = Field(1, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
 
@@ -70,7 +68,10 @@ def generate(
         raise SpecError(problems)
     if not isinstance(model, CausalLM):
         raise UserError(f"generation needs a model of the objective causal, got {type(model).__name__}")
-    stop_ids = {find_token(tokenizer, name) for name in options.stop}
+    if options.stop is None:
+        stop_ids = {model.vocabulary.document_end}
+    else:
+        stop_ids = {find_token(tokenizer, name) for name in options.stop}
     return _generate(model, tokenizer, encode_prompt(model, tokenizer, prompt), stop_ids, options)
 
 
@@ -112,18 +113,19 @@ def find_token(tokenizer: Tokenizer, name: str) -> int:
 def _generate(
     model: CausalLM, tokenizer: Tokenizer, prompt_ids: list[int], stop_ids: set[int], options: GenerationOptions
 ) -> Iterator[Generated]:
-    samples = list(range(options.num_samples))
-    streams = [TextStream(tokenizer, prompt_ids) for _ in samples]
+    samples, end_id = list(range(options.num_samples)), model.vocabulary.document_end
+    streams = [TextStream(tokenizer, prompt_ids, end_id) for _ in samples]
     generators = [new_generator(options.seed, sample) for sample in samples]
     context = Context(model, prompt_ids, options.num_samples, options.seed)
     for _ in range(options.max_tokens):
         logits_BV = context.next_logits()
-        logits_BV[:, NEVER_DRAWN] = -torch.inf
+        # A model may give these some probability, but no text has them.
+        logits_BV[:, model.vocabulary.never_text] = -torch.inf
         tokens_B = options.choose(logits_BV, context.seen_BV, [generators[sample] for sample in samples])
         context.append(tokens_B)
         tokens = tokens_B.tolist()
         for sample, token in zip(samples, tokens, strict=True):
-            ends_here = token == SEP_ID and token in stop_ids  # no empty line after the last document
+            ends_here = token == end_id and token in stop_ids  # no empty line after the last document
             yield Generated(sample, token, "" if ends_here else streams[sample].add(token))
         going_on = [row for row, token in enumerate(tokens) if token not in stop_ids]
         if not going_on:
@@ -181,14 +183,15 @@ class Context:
 class TextStream:
     """Tokens in, text out as soon as no later token can change it; a document's end is an empty line."""
 
-    def __init__(self, tokenizer: Tokenizer, ids: list[int]) -> None:
+    def __init__(self, tokenizer: Tokenizer, ids: list[int], end_id: int) -> None:
         self.tokenizer = tokenizer
+        self.end_id = end_id
         # What stands before decides whether a space does: the stream begins with the prompt.
         self.stream = DecodeStream(ids=ids, skip_special_tokens=True)
 
     def add(self, token_id: int) -> str:
         """What `token_id` makes final: nothing, where a character or word needs more tokens."""
-        if token_id == SEP_ID:
+        if token_id == self.end_id:
             self.stream = DecodeStream(skip_special_tokens=True)
             return "\n\n"
         return self.stream.step(self.tokenizer, token_id) or ""

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, what: str, **how: Any) -> None:
         default = GenerationOptions.model_fields[name].default
-        shown = "" if default is False else f" (default: {' '.join(default) if name == 'stop' else default})"
+        shown = "" if default in (False, None) else f" (default: {default})"
         parser.add_argument(_flag(name), help=what + shown, **how)
 
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as runs/causal-kowiki")
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     add("top_k", "draw from so many of the likeliest tokens, 0 from all", type=int, metavar="K")
     add("top_p", "draw from the fewest tokens that have this probability together", type=float, metavar="P")
     add("repetition_penalty", "above 1 tokens that stand in the text become less likely", type=float, metavar="X")
-    add("stop", "tokens that end a text", nargs="+", action="extend", metavar="TOKEN")
+    add("stop", "tokens that end a text (default: the end of a document)", nargs="+", action="extend", metavar="TOKEN")
     add("num_samples", "texts to make", type=int, metavar="N")
     add("seed", "of the random draws", type=int, metavar="S")
     add("greedy", "always take the likeliest token", action="store_true")
