@@ -78,20 +78,25 @@ def unpacked(file: Path, start: int = 0) -> Iterator[BinaryIO]:
     where the file can't be read.
     """
     try:
-        with remote_errors(file), file.open("rb") as packed, _content(file, packed) as content:
+        with remote_errors(file), file.open("rb") as packed, unpacked_content(file, packed) as content:
             _skip(content, start, seekable=content is packed)
             yield content
-    except _SPOILT as error:
-        raise DamagedError(f"{file} is no whole {file.suffix} file: {error or 'it ends in the middle'}") from error
     except OSError as error:
-        if error.errno is None:  # bz2's word for what is no bz2
-            raise DamagedError(f"{file} is no whole {file.suffix} file: {error}") from error
         raise UserError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _content(file: Path, packed: Any) -> Any:
+@contextmanager
+def unpacked_content(file: Path, packed: Any) -> Iterator[BinaryIO]:
+    """What the open file `packed` unpacks to; raises DamagedError where it is cut short or foreign."""
     unpack = _UNPACKERS.get(file.suffix.lower())
-    return io.BufferedReader(unpack(packed), _READ_BYTES) if unpack else packed
+    try:
+        yield io.BufferedReader(unpack(packed), _READ_BYTES) if unpack else packed
+    except _SPOILT as error:
+        raise DamagedError(f"{file} is no whole {file.suffix} file: {error or 'it ends in the middle'}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise DamagedError(f"{file} is no whole {file.suffix} file: {error}") from error  # bz2's word for no bz2
 
 
 def _skip(content: BinaryIO, num_bytes: int, seekable: bool) -> None:
