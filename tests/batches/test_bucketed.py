@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reforge.batches import PackedSamples, Rows, Samples, Shards
+from reforge.batches import PackedSamples, Rows, Samples, Set, Shards
 from reforge.batches.bucketed import Bucket, BucketedSamples
 from reforge.batches.bucketing import DOCUMENT_DTYPE
 from reforge.batches.packing import PAD
@@ -177,8 +177,8 @@ def test_one_document_has_no_partners(tmp_path: Path) -> None:
 
 
 def test_packed_blocks_have_no_partners(tmp_path: Path) -> None:
-    packed = PackedSamples(shards(tmp_path, "packed", np.ones((4, 16), np.int64), ID_DTYPE))
+    packed = PackedSamples([Set("train", shards(tmp_path, "packed", np.ones((4, 16), np.int64), ID_DTYPE))])
     packed.check(partners=False)
     for attempt in (lambda: packed.check(partners=True), lambda: packed.read(all_rows(packed)[0], 1, partners=True)):
-        with pytest.raises(UserError, match=r"set data\.batches to bucketed"):
+        with pytest.raises(UserError, match=r"data\.batches to bucketed"):
             attempt()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reforge.batches import PackedSamples, Shards, global_samples
+from reforge.batches import PackedSamples, Set, Shards, global_samples
 from reforge.batches.shards import ShardWriter, token_dtype
 
 T = 16
@@ -68,7 +68,7 @@ def test_a_block_outside_the_split_is_an_error(tmp_path: Path, index: int) -> No
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7, 16])
 def test_the_same_global_batches_on_any_number_of_workers(tmp_path: Path, world_size: int) -> None:
     shards = write(tmp_path, 25, max_bytes=7 * T * 2)
-    packed = PackedSamples(shards)
+    packed = PackedSamples([Set("train", shards)])
     for step in (0, 2, 1000):
         epochs, samples = global_samples(25, 9, step, 12)
         rows = packed.rows_at(9, step, 12 * T)

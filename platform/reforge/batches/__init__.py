@@ -5,7 +5,8 @@ Samples: (seed, step) -> Rows of the global batch -> this rank's slice -> Batch
 """
 
 from reforge.batches.data import Data
-from reforge.batches.packed import PackedSamples, global_samples
+from reforge.batches.mixture import global_samples
+from reforge.batches.packed import PackedSamples, Set
 from reforge.batches.preparation import prepare
 from reforge.batches.prepared import Prepared, open_prepared
 from reforge.batches.samples import Batch, Rows, Samples
@@ -18,6 +19,7 @@ __all__ = [
     "Prepared",
     "Rows",
     "Samples",
+    "Set",
     "Shards",
     "global_samples",
     "open_prepared",

@@ -6,6 +6,7 @@ Every (seed, epoch) gives another permutation. Source: Black and Rogaway, "Ciphe
 """
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,32 +18,38 @@ _ROUNDS = 8  # even, so that the two halves of unequal width end where they bega
 GOLDEN = np.array([0x9E3779B97F4A7C15], dtype=np.uint64)
 _MIX_1 = np.array([0xBF58476D1CE4E5B9], dtype=np.uint64)
 _MIX_2 = np.array([0x94D049BB133111EB], dtype=np.uint64)
+_ONE = np.uint64(1)
 
 
 def permute(positions: Ints, n: int, seed: int, epochs: Ints) -> Ints:
     """Where each position of range(n) goes in its epoch's order. positions, epochs: [B], 0 <= position < n."""
-    assert positions.shape == epochs.shape
-    assert positions.size == 0 or (positions.min() >= 0 and positions.max() < n)
-    bits = max(2, (n - 1).bit_length())
-    keys = mix(_seed_key(seed) + epochs.astype(np.uint64) * GOLDEN)
-    values = _feistel(positions.astype(np.uint64), keys, bits)
-    outside = np.flatnonzero(values >= n)
+    return permute_each(positions, np.full_like(positions, n), seed_key(seed), epochs)
+
+
+def permute_each(positions: Ints, sizes: Ints, seed_keys: Words, epochs: Ints) -> Ints:
+    """`permute` with a size n and a `seed_key` for each position; all [B], `seed_keys` may be [1]."""
+    assert positions.shape == sizes.shape == epochs.shape
+    assert positions.size == 0 or (positions.min() >= 0 and (positions < sizes).all())
+    keys = mix(seed_keys + epochs.astype(np.uint64) * GOLDEN)
+    rounds = mix(keys + np.arange(1, _ROUNDS + 1, dtype=np.uint64)[:, None] * GOLDEN)
+    bits = np.maximum(np.frexp((sizes - 1).astype(np.float64))[1], 2).astype(np.uint64)  # of n - 1: exact below 2**53
+    limits, values = sizes.astype(np.uint64), _feistel(positions.astype(np.uint64), rounds, bits)
+    outside = np.flatnonzero(values >= limits)
     while outside.size:  # fewer than half go round again each time
-        values[outside] = _feistel(values[outside], keys[outside], bits)
-        outside = outside[values[outside] >= n]
+        values[outside] = _feistel(values[outside], rounds[:, outside], bits[outside])
+        outside = outside[values[outside] >= limits[outside]]
     return values.astype(np.int64)
 
 
-def _feistel(values: Words, keys: Words, bits: int) -> Words:
-    """A permutation of range(2 ** bits) for each key."""
-    left_bits, right_bits = bits - bits // 2, bits // 2
-    left = values >> np.uint64(right_bits)
-    right = values & np.uint64((1 << right_bits) - 1)
-    for number in range(1, _ROUNDS + 1):
-        noise = mix(right + mix(keys + np.uint64(number) * GOLDEN))
-        left, right = right, left ^ (noise & np.uint64((1 << left_bits) - 1))
-        left_bits, right_bits = right_bits, left_bits
-    return (left << np.uint64(right_bits)) | right
+def _feistel(values: Words, rounds: Words, bits: Words) -> Words:
+    """A permutation of range(2 ** bits) for each key; values, bits: [B], rounds: [8, B]."""
+    left_bits, right_bits = bits - bits // np.uint64(2), bits // np.uint64(2)
+    left_mask, right_mask = (_ONE << left_bits) - _ONE, (_ONE << right_bits) - _ONE
+    left, right = values >> right_bits, values & right_mask
+    for key in rounds:
+        left, right = right, left ^ (mix(right + key) & left_mask)
+        left_mask, right_mask = right_mask, left_mask
+    return (left << right_bits) | right
 
 
 def mix(words: Words) -> Words:
@@ -55,6 +62,9 @@ def mix(words: Words) -> Words:
     return words ^ (words >> np.uint64(31))
 
 
-def _seed_key(seed: int) -> Words:
-    digest = hashlib.blake2b(str(seed).encode(), digest_size=8, person=b"reforge order").digest()
+@lru_cache
+def seed_key(seed: int, purpose: str = "") -> Words:
+    """What `permute_each` takes for a seed, [1]; another `purpose` gives another order of the same seed."""
+    text = f"{purpose}/{seed}" if purpose else str(seed)
+    digest = hashlib.blake2b(text.encode(), digest_size=8, person=b"reforge order").digest()
     return np.frombuffer(digest, dtype="<u8").astype(np.uint64)

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from reforge.batches.bucketed import Bucket, BucketedSamples
 from reforge.batches.bucketing import DOCUMENT_DTYPE
-from reforge.batches.packed import PackedSamples
+from reforge.batches.packed import PackedSamples, Set
 from reforge.batches.samples import Samples
 from reforge.batches.shards import Shards
 from reforge.batches.storage import read_manifest
@@ -57,7 +57,7 @@ def open_prepared(folder: Path) -> Prepared:
 def _samples(folder: Path, manifest: dict[str, Any], name: str) -> Samples:
     split, dtype = manifest["splits"][name], np.dtype(manifest["dtype"])
     if "buckets" not in split:
-        return PackedSamples(_shards(folder, split["files"], manifest["block_tokens"], dtype))
+        return PackedSamples([Set(name, _shards(folder, split["files"], manifest["block_tokens"], dtype))])
     buckets = [
         Bucket(
             _shards(folder, bucket["files"], bucket["row_tokens"], dtype),
@@ -65,6 +65,9 @@ def _samples(folder: Path, manifest: dict[str, Any], name: str) -> Samples:
         )
         for bucket in split["buckets"]
     ]
+    if manifest["data"]["batches"] == "packed":  # rows of one document each, all of one length
+        [bucket] = buckets
+        return PackedSamples([Set(name, bucket.rows, documents=bucket.documents)])
     return BucketedSamples(name, buckets)
 
 
