@@ -1,4 +1,4 @@
-"""Which blocks of which set make up a step, in time that does not grow with the step; weights say how often a set comes.
+"""Which blocks of which set make up a step, in constant time for any step; weights say how often each set comes.
 
     set s: endless stream of its blocks, permutation after permutation
            |  c_s blocks  |  c_s blocks  |  c_s blocks  | ...        c_s = weight x blocks of the set, rounded

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from reforge.spec import Part
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4 in every vocabulary
+EOD = "[EOD]"  # id 5 where data.separator asks for it
 
 
 class TokenizerOptions(Part, ABC):
