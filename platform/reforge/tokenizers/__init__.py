@@ -6,6 +6,7 @@ A new tokenizer is one file with a `TokenizerOptions` class and one line in `TOK
 from typing import TYPE_CHECKING
 
 from reforge.spec import one_of
+from reforge.tokenizers.encoder import Encoder
 from reforge.tokenizers.tokenizer import EOD, SPECIAL_TOKENS, TokenizerOptions
 from reforge.tokenizers.vocabulary import Vocabulary
 from reforge.tokenizers.wordpiece import WordPiece
@@ -17,4 +18,4 @@ if TYPE_CHECKING:
 else:
     AnyTokenizer = one_of(TOKENIZERS)
 
-__all__ = ["EOD", "SPECIAL_TOKENS", "TOKENIZERS", "AnyTokenizer", "TokenizerOptions", "Vocabulary"]
+__all__ = ["EOD", "SPECIAL_TOKENS", "TOKENIZERS", "AnyTokenizer", "Encoder", "TokenizerOptions", "Vocabulary"]

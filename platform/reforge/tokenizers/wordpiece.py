@@ -6,7 +6,7 @@ Source: Schuster and Nakajima 2012; Devlin et al. 2019 (https://arxiv.org/abs/18
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -35,7 +35,7 @@ class WordPiece(TokenizerOptions):
     limit_alphabet: int | None = Field(default=None, ge=1)
     sample_mib: int = Field(default=64, ge=1)
 
-    def train(self, texts: Iterable[str]) -> Tokenizer:
+    def train(self, texts: Iterable[str], special_tokens: Sequence[str] = SPECIAL_TOKENS) -> Tokenizer:
         tokenizer = self._untrained(models.WordPiece(unk_token="[UNK]"))
         sampled = sample(texts, self.sample_mib * _MIB)
         alphabet = self._alphabet(tokenizer, sampled)
@@ -45,14 +45,14 @@ class WordPiece(TokenizerOptions):
             show_progress=False,
             # The library numbers characters in the order of a hash table that differs in every process, and breaks
             # ties between pairs by those numbers. Characters passed as special tokens are numbered in our order.
-            special_tokens=[*SPECIAL_TOKENS, *alphabet],
+            special_tokens=[*special_tokens, *alphabet],
             initial_alphabet=[piece for piece in alphabet if len(piece) == 1],
             limit_alphabet=sum(len(piece) == 1 for piece in alphabet),
         )
         tokenizer.train_from_iterator(sampled, trainer=trainer)
         # A new tokenizer, in which the alphabet is vocabulary and not special.
         trained = self._untrained(models.WordPiece(tokenizer.get_vocab(), unk_token="[UNK]"))
-        trained.add_special_tokens(list(SPECIAL_TOKENS))
+        trained.add_special_tokens(list(special_tokens))
         return trained
 
     def _untrained(self, model: models.WordPiece) -> Tokenizer:

@@ -1,0 +1,69 @@
+"""Text to ids for whole corpora: words that come again are looked up, the library encodes only new ones.
+
+text --> units that the tokenizer treats alone --> known? ids of before
+                                               '-> new: encoded together, remembered
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from reforge.tokenizers.units import unit_cutter
+
+_CACHE_BYTES = 150 << 20
+_ENTRY_BYTES = 180  # of a dictionary entry, a str and a bytes object, beside their content
+
+
+class Encoder:
+    """A tokenizer's ids of text, without special tokens: what the text says about [MASK] is text.
+
+    Holds at most some 200 MB of words and their ids. One thread's worth of work; pickles as its tokenizer.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, cache_bytes: int = _CACHE_BYTES) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._cut, self._library = unit_cutter(self._tokenizer)
+        self._library.encode_special_tokens = True
+        self._known: dict[str, bytes] = {}
+        self._cache_bytes, self._used_bytes = cache_bytes, 0
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> "Encoder":
+        """The encoder of a tokenizer.json, one in a process however often it is asked for."""
+        stat = Path(path).stat()
+        return _from_file(str(path), stat.st_mtime_ns, stat.st_size)
+
+    def __reduce__(self) -> tuple[Callable[[str, int], "Encoder"], tuple[str, int]]:
+        return _from_json, (self._tokenizer.to_str(), self._cache_bytes)
+
+    def encode(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """The ids of each text."""
+        units = [self._cut(text) for text in texts]
+        self._learn(set().union(*units))
+        known = self._known.__getitem__
+        return [np.frombuffer(b"".join(map(known, found)), dtype=np.uint32) for found in units]
+
+    def _learn(self, units: set[str]) -> None:
+        if self._used_bytes > self._cache_bytes:
+            self._known, self._used_bytes = {}, 0
+        new = list(units.difference(self._known))
+        for unit, encoding in zip(new, self._library.encode_batch_fast(new, add_special_tokens=False), strict=True):
+            ids = array("I", encoding.ids).tobytes()
+            self._known[unit] = ids
+            self._used_bytes += _ENTRY_BYTES + 3 * len(unit) + len(ids)
+
+
+@lru_cache(maxsize=4)
+def _from_file(path: str, mtime_ns: int, size: int) -> Encoder:
+    return Encoder(Tokenizer.from_file(path))
+
+
+def _from_json(text: str, cache_bytes: int) -> Encoder:
+    return Encoder(Tokenizer.from_str(text), cache_bytes)
