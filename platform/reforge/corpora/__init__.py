@@ -5,15 +5,24 @@ A new corpus is one file with a `Corpus` class and one line in `CORPORA`.
 
 from typing import TYPE_CHECKING
 
+from reforge.corpora.aihub import Aihub
 from reforge.corpora.corpus import Corpus, Document, Extent, Slice
 from reforge.corpora.kowiki import Kowiki
+from reforge.corpora.nikl import Nikl
 from reforge.corpora.pile import Pile
 from reforge.corpora.python_docs import PythonDocs
 from reforge.corpora.tally import Tally
 from reforge.corpora.text import Text
 from reforge.spec import one_of
 
-CORPORA: dict[str, type[Corpus]] = {"kowiki": Kowiki, "pile": Pile, "python_docs": PythonDocs, "text": Text}
+CORPORA: dict[str, type[Corpus]] = {
+    "aihub": Aihub,
+    "kowiki": Kowiki,
+    "nikl": Nikl,
+    "pile": Pile,
+    "python_docs": PythonDocs,
+    "text": Text,
+}
 
 if TYPE_CHECKING:
     AnyCorpus = Corpus
