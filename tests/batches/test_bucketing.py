@@ -2,18 +2,20 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from reforge.batches.bucketed import Bucket, BucketedSamples
-from reforge.batches.bucketing import DOCUMENT_DTYPE, BucketedPacker, row_lengths
-from reforge.batches.packing import CLS, PAD, SEP, pack
+from reforge.batches.bucketing import DOCUMENT_DTYPE, BucketedPacker, join_buckets, row_lengths
+from reforge.batches.packing import CLS, PAD, SEP, check_not_empty, pack
 from reforge.batches.shards import Shards, token_dtype
 from reforge.spec import UserError
 from reforge.tokenizers.wordpiece import WordPiece
 
 FIRST_ID = 5
+Report = dict[str, Any]
 
 
 def bucketed(
@@ -137,6 +139,64 @@ def test_a_document_larger_than_a_batch_of_text(tmp_path: Path) -> None:
     assert (ids == SEP).sum() == len(train)
 
 
-def test_a_split_without_a_token_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no document of the train split has a token"):
-        bucketed(tmp_path, [0, 0], 64)
+def test_rows_of_one_length(tmp_path: Path) -> None:
+    lengths, (many, one) = [3, 14, 0, 40, 15], (tmp_path / "many", tmp_path / "one")
+    for folder in (many, one):
+        folder.mkdir()
+    whole, _ = bucketed(many, lengths, 16)
+    packer = BucketedPacker(one, "train", 16, np.dtype("<u4"), 4096, one_length=True)
+    for ids in documents(lengths):
+        packer.add(np.array(ids, dtype=np.uint32), len(ids), ends_document=True)
+    packer.finish()
+    [bucket] = packer.report()["buckets"]
+    assert (bucket["row_tokens"], bucket["rows"]) == (16, len(whole))
+    assert bucket["padding_share"] == pytest.approx((whole.blocks(np.arange(len(whole))) == PAD).mean())
+    assert (one / "train-16-00000.bin").read_bytes() == (many / "train-16-00000.bin").read_bytes()
+
+
+def parts_of(folder: Path, documents_of_parts: list[list[list[int]]], block_tokens: int) -> list[tuple[Path, Report]]:
+    """Each part packed by itself into a folder of its own."""
+    parts = []
+    for number, part in enumerate(documents_of_parts):
+        (folder / f"part-{number}").mkdir(parents=True)
+        packer = BucketedPacker(folder / f"part-{number}", "train", block_tokens, np.dtype("<u4"), 999)
+        for ids in part:
+            packer.add(ids, 3 * len(ids), ends_document=True)
+        packer.finish()
+        parts.append((folder / f"part-{number}", packer.report()))
+    return parts
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [7, 7, 20], [2, 3, 4, 44]])
+def test_parts_joined_are_what_one_packer_writes(
+    tmp_path: Path, cuts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reforge.batches.bucketing._COPY_BYTES", 300)
+    whole, joined = tmp_path / "whole", tmp_path / "joined"
+    for folder in (whole, joined):
+        folder.mkdir()
+    _, packer = bucketed(whole, LENGTHS, 64)
+    edges = [0, *cuts, len(LENGTHS)]
+    parts = parts_of(tmp_path, [documents(LENGTHS)[start:stop] for start, stop in pairwise(edges)], 64)
+    report = join_buckets(joined, "train", parts, np.dtype("<u4"), 4096)
+    assert {file.name: file.read_bytes() for file in joined.iterdir()} == {
+        file.name: file.read_bytes() for file in whole.iterdir()
+    }
+    assert report["buckets"] == packer.report()["buckets"]
+    assert {name: report[name] for name in ("documents", "tokens", "unknown_tokens", "blocks")} == {
+        name: getattr(packer, name) for name in ("documents", "tokens", "unknown_tokens", "blocks")
+    }
+    assert report["bytes"] == 3 * sum(LENGTHS)
+
+
+def test_a_part_may_have_no_row_of_some_length_or_none_at_all(tmp_path: Path) -> None:
+    (tmp_path / "joined").mkdir()
+    parts = parts_of(tmp_path, [[], [[]], [[7] * 10, []], [[8] * 60], [[9] * 10]], 64)
+    report = join_buckets(tmp_path / "joined", "train", parts, np.dtype("<u4"), 4096)
+    assert [(bucket["row_tokens"], bucket["rows"]) for bucket in report["buckets"]] == [(16, 2), (64, 1)]
+    numbers = np.fromfile(tmp_path / "joined" / "train-16-documents-00000.bin", DOCUMENT_DTYPE)
+    assert numbers.tolist() == [1, 4]  # the second part's document without a token counts
+    check_not_empty("train", report)
+    nothing = join_buckets(tmp_path / "joined", "valid", parts[:2], np.dtype("<u4"), 4096)
+    with pytest.raises(UserError, match="no document of the valid split has a token"):
+        check_not_empty("valid", nothing)

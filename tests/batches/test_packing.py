@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from reforge.batches import Shards
-from reforge.batches.packing import CLS, PAD, SEP, Packer, pack
+from reforge.batches.packing import CLS, EOD, PAD, SEP, Packer, check_not_empty, pack, stretches
 from reforge.batches.shards import ShardWriter, token_dtype
 from reforge.batches.split import split_position
+from reforge.spec import UserError
 from reforge.tokenizers.wordpiece import WordPiece
 
 TEXTS = [f"number {n} is {'very ' * (n % 7)}good, {'and so is number ' * (n % 3)}{n + 1}" for n in range(40)]
@@ -58,6 +59,49 @@ def test_a_document_larger_than_a_batch_is_packed_as_one(tmp_path: Path) -> None
     expected = WordPiece(vocab_size=90).train(TEXTS).encode(text).ids
     assert tokens[: len(expected)].tolist() == expected
     assert (tokens == SEP).sum() == 1
+
+
+def by_hand(folder: Path, documents: list[list[int]], block_tokens: int, separator: int = SEP) -> np.ndarray:
+    """The blocks of documents of token ids, given as arrays."""
+    writer = ShardWriter(folder, "train", block_tokens, np.dtype("<u2"), 1 << 20)
+    packer = Packer(writer, block_tokens, np.dtype("<u2"), separator)
+    for ids in documents:
+        packer.add(np.array(ids, dtype=np.uint32), len(ids), ends_document=True)
+    packer.finish()
+    check_not_empty("train", packer.report())
+    files = packer.report()["files"]
+    shards = Shards([(folder / name, blocks) for name, blocks in files], block_tokens, np.dtype("<u2"))
+    return shards.blocks(np.arange(len(shards)))
+
+
+def test_the_separator_stands_behind_every_document(tmp_path: Path) -> None:
+    blocks = by_hand(tmp_path, [[10, 11], [12] * 14, [13]], 16, separator=EOD)
+    assert blocks[0].tolist() == [CLS, 10, 11, EOD, *[12] * 12]
+    assert blocks[1].tolist() == [CLS, 12, 12, EOD, 13, EOD, *[PAD] * 10]
+    assert (by_hand(tmp_path, [[10, 11], [12] * 14, [13]], 16) == np.where(blocks == EOD, SEP, blocks)).all()
+
+
+def test_less_text_than_a_block_is_one_block(tmp_path: Path) -> None:
+    assert by_hand(tmp_path, [[7, 8], [9]], 16).tolist() == [[CLS, 7, 8, SEP, 9, SEP, *[PAD] * 10]]
+
+
+@pytest.mark.parametrize("documents", [[], [[], []]])
+def test_a_split_without_a_token_is_said(tmp_path: Path, documents: list[list[int]]) -> None:
+    with pytest.raises(UserError, match="no document of the train split has a token"):
+        by_hand(tmp_path, documents, 16)
+
+
+def test_lines_that_are_not_empty_have_rows_of_their_own() -> None:
+    long = "word " * 20_000
+    text = f"one line\n\n  \nanother: line\n{long}\nlast"
+    whole = list(stretches(text, by_line=False))
+    assert "".join(stretch for stretch, _ in whole) == text
+    assert [ends for _, ends in whole] == [*[False] * (len(whole) - 1), True]
+    lines = list(stretches(text, by_line=True))
+    assert [stretch for stretch, _ in lines[:2]] == ["one line", "another: line"]
+    assert sum(ends for _, ends in lines) == 4
+    assert "".join(stretch for stretch, _ in lines[2:-1]) == long
+    assert lines[-1] == ("last", True)
 
 
 def test_the_split_is_a_function_of_the_text() -> None:

@@ -1,12 +1,12 @@
 """Documents of one split, one after the other, cut into blocks of equal length.
 
-    doc 1 tokens [SEP] doc 2 tokens [SEP] ...   cut every T - 1 tokens
+    doc 1 tokens [SEP] doc 2 tokens [SEP] ...   cut every T - 1 tokens; [EOD] instead of [SEP] where that is asked for
     [CLS] ........ | [CLS] ........ | [CLS] .... [PAD] [PAD]
 
 Only the last block has padding. A document may go over several blocks, and a block may hold several documents.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from reforge.batches.shards import ShardWriter
+from reforge.spec import UserError
 from reforge.tokenizers import SPECIAL_TOKENS
 from reforge.tokenizers.sample import pieces
 
-PAD, UNK, CLS, SEP, _ = range(len(SPECIAL_TOKENS))
+PAD, UNK, CLS, SEP, _, EOD = range(len(SPECIAL_TOKENS) + 1)
+Ids = NDArray[Any] | list[int]
 _BATCH_CHARS = 1 << 19
 _FLUSH_TOKENS = 1 << 18
 
@@ -32,27 +34,34 @@ class Piece(NamedTuple):
 
 
 class Packer:
-    """Packs the documents of one split and counts what went in: text only, no [CLS], [SEP] or [PAD]."""
+    """Packs the documents of one split and counts what went in: text only, no special token.
 
-    def __init__(self, writer: ShardWriter, block_tokens: int, dtype: np.dtype[Any]) -> None:
+    separator: what stands behind each document
+    """
+
+    def __init__(self, writer: ShardWriter, block_tokens: int, dtype: np.dtype[Any], separator: int = SEP) -> None:
         self.documents = self.tokens = self.unknown_tokens = self.bytes = self.blocks = 0
         self._writer, self._stride, self._dtype = writer, block_tokens - 1, dtype
+        self._separator = np.array([separator], dtype=dtype)
         self._open: list[NDArray[Any]] = []
         self._num_open = 0
 
-    def add(self, ids: list[int], num_bytes: int, ends_document: bool) -> None:
-        self.tokens += len(ids)
+    def add(self, ids: Ids, num_bytes: int, ends_document: bool) -> None:
+        """Take up a document, or the next stretch of one. ids: of its text; num_bytes: of its UTF-8."""
+        tokens = np.asarray(ids, dtype=self._dtype)
+        self.tokens += len(tokens)
         self.bytes += num_bytes
-        tokens = np.array([*ids, SEP] if ends_document else ids, dtype=self._dtype)
-        self.unknown_tokens += int((tokens == UNK).sum())
+        self.unknown_tokens += int(np.count_nonzero(tokens == UNK))
         self.documents += ends_document
         self._open.append(tokens)
-        self._num_open += len(tokens)
+        if ends_document:
+            self._open.append(self._separator)
+        self._num_open += len(tokens) + ends_document
         if self._num_open >= _FLUSH_TOKENS:
             self._write_full_blocks()
 
     def finish(self) -> None:
-        """Pad and write what is left."""
+        """Pad and write what is left; a split without a document has no block."""
         self._write_full_blocks()
         rest = self._open[0]
         if len(rest):
@@ -75,24 +84,43 @@ class Packer:
         self.blocks += len(rows)
 
 
-def pack(documents: Iterable[tuple[str, str]], tokenizer: Tokenizer, packers: dict[str, Packer]) -> None:
+def check_not_empty(split: str, report: Mapping[str, Any]) -> None:
+    """Raise UserError where a split, by its report, has no text."""
+    if not report["tokens"]:
+        raise UserError(f"no document of the {split} split has a token; data.valid_fraction or more text mends it")
+
+
+def pack(
+    documents: Iterable[tuple[str, str]], tokenizer: Tokenizer, packers: dict[str, Packer], by_line: bool = False
+) -> None:
     """Encode (split, text) documents on all cores, a bounded amount at a time, and hand them to their packers."""
     # What the text says about [MASK] is text: only the packing itself places special tokens.
     tokenizer = Tokenizer.from_str(tokenizer.to_str())
     tokenizer.encode_special_tokens = True
-    for batch in _batches(chain.from_iterable(_pieces(split, text) for split, text in documents)):
+    for batch in _batches(chain.from_iterable(_pieces(split, text, by_line) for split, text in documents)):
         encodings = tokenizer.encode_batch_fast([piece.text for piece in batch], add_special_tokens=False)
         for piece, encoding in zip(batch, encodings, strict=True):
             packers[piece.split].add(encoding.ids, len(piece.text.encode()), piece.ends_document)
-    for packer in packers.values():
+    for split, packer in packers.items():
         packer.finish()
+        check_not_empty(split, packer.report())
 
 
-def _pieces(split: str, text: str) -> Iterator[Piece]:
-    done = 0
-    for part in pieces(text):
-        done += len(part)
-        yield Piece(split, part, ends_document=done == len(text))
+def stretches(text: str, by_line: bool) -> Iterator[tuple[str, bool]]:
+    """A document as stretches small enough to be encoded at once, and whether each ends what may share a row.
+
+    by_line: every line that is not empty has rows of its own
+    """
+    for whole in (line for line in text.split("\n") if line.strip()) if by_line else [text]:
+        done = 0
+        for stretch in pieces(whole):
+            done += len(stretch)
+            yield stretch, done == len(whole)
+
+
+def _pieces(split: str, text: str, by_line: bool) -> Iterator[Piece]:
+    for stretch, ends in stretches(text, by_line):
+        yield Piece(split, stretch, ends)
 
 
 def _batches(stream: Iterator[Piece]) -> Iterator[list[Piece]]:

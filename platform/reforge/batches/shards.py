@@ -62,7 +62,8 @@ class ShardWriter:
 
     def __init__(self, folder: Path, split: str, block_tokens: int, dtype: np.dtype[Any], max_bytes: int) -> None:
         self.files: list[tuple[str, int]] = []
-        self._folder, self._split, self._dtype = folder, split, dtype
+        self.dtype = dtype
+        self._folder, self._split = folder, split
         self._blocks_per_file = max(1, max_bytes // (block_tokens * dtype.itemsize))
         self._file: BinaryIO | None = None
 
@@ -74,7 +75,7 @@ class ShardWriter:
             assert self._file is not None
             name, written = self.files[-1]
             part = blocks[: self._blocks_per_file - written]
-            self._file.write(np.ascontiguousarray(part, dtype=self._dtype).data)
+            self._file.write(np.ascontiguousarray(part, dtype=self.dtype).data)
             self.files[-1] = (name, written + len(part))
             blocks = blocks[len(part) :]
             if self.files[-1][1] == self._blocks_per_file:
