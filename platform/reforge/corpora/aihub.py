@@ -78,7 +78,7 @@ def _clean(value: Any, tally: Tally) -> str:
         text = unescape(text)
         tally.fix("character escaped by Excel")
     stripped = text.strip()
-    tally.fix("white space around a text", stripped != text)
+    tally.fix("white space around a text", stripped not in ("", text))
     line, num_breaks = _LINE_BREAK.subn(" ", stripped)
     tally.fix("line break within a text", num_breaks)
     return line

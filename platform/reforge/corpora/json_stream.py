@@ -42,8 +42,7 @@ def elements(content: BinaryIO, key: str, place: str) -> Iterator[Any]:
     else:
         text.value()
         raise NoListError(f"{place}: must be a list or an object")
-    if text.next_char():
-        raise text.broken("expected its end")
+    text.end()
 
 
 def _under(key: str, text: "_Text") -> Iterator[Any]:
@@ -74,6 +73,7 @@ class _Text:
         self._text, self._at = "", 0
         self._lines_before = 0
         self._ended = False
+        self._spoilt = ""
 
     def next_char(self) -> str:
         """The next character that is no space, which stays where it is; "" at the end."""
@@ -127,7 +127,14 @@ class _Text:
                     return value
             self._fill(max(_CHUNK_BYTES, len(self._text) - self._at))
 
+    def end(self) -> None:
+        """Nothing but space is left."""
+        if self.next_char() or self._spoilt:
+            raise self.broken("expected its end")
+
     def broken(self, what: str, at: int | None = None) -> BrokenJsonError:
+        if self._spoilt:
+            what, at = self._spoilt, len(self._text)
         line = 1 + self._lines_before + self._text.count("\n", 0, self._at if at is None else at)
         return BrokenJsonError(f"{self.place}:{line}: no JSON: {what}")
 
@@ -147,11 +154,15 @@ class _Text:
 
     def _fill(self, num_bytes: int) -> None:
         raw = self._content.read(num_bytes)
-        self._ended = not raw
         self._lines_before += self._text.count("\n", 0, self._at)
+        self._text, self._at = self._text[self._at :] + self._decoded(raw), 0
+
+    def _decoded(self, raw: bytes) -> str:
+        """The text of the next bytes; what is no UTF-8 ends the text before it, so that all before it is read."""
+        self._ended = not raw
         try:
-            self._text, self._at = self._text[self._at :] + self._decoder.decode(raw, final=not raw), 0
+            return self._decoder.decode(raw, final=not raw)
         except UnicodeDecodeError as error:
-            self._text, self._at = self._text[self._at :], 0
-            byte = error.object[error.start]
-            raise self.broken(f"byte 0x{byte:02x} is not UTF-8", len(self._text)) from error
+            self._ended = True
+            self._spoilt = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+            return error.object[: error.start].decode("utf-8-sig")
