@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from tokenizers import Tokenizer
 
@@ -24,6 +24,16 @@ class TokenizerOptions(Part, ABC):
     pretokenize: Literal["none", "mecab"] = "none"
 
     shrinks: ClassVar[bool] = False  # whether `shrink` gives what training at the smaller size would
+    is_trained: ClassVar[bool] = True  # whether `train` looks at the texts at all
+
+    @property
+    def sample_bytes(self) -> int:
+        """The most text that `train` is given."""
+        return 64 << 20
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the tokenizer beside the texts and vocab_size; the content of files, not where they lie."""
+        return self.model_dump(mode="json", exclude={"vocab_size"})
 
     @abstractmethod
     def train(self, texts: Iterable[str], special_tokens: Sequence[str] = SPECIAL_TOKENS) -> Tokenizer:

@@ -35,6 +35,10 @@ class WordPiece(TokenizerOptions):
     limit_alphabet: int | None = Field(default=None, ge=1)
     sample_mib: int = Field(default=64, ge=1)
 
+    @property
+    def sample_bytes(self) -> int:
+        return self.sample_mib * _MIB
+
     def train(self, texts: Iterable[str], special_tokens: Sequence[str] = SPECIAL_TOKENS) -> Tokenizer:
         tokenizer = self._untrained(models.WordPiece(unk_token="[UNK]"))
         sampled = sample(texts, self.sample_mib * _MIB)
