@@ -32,6 +32,16 @@ class Tally:
     def drop(self, reason: str, times: int = 1) -> None:
         self.dropped[reason] += times
 
+    def take_back(self, text: str, reason: str) -> None:
+        """Count a document that was counted as kept as dropped after all."""
+        self.documents -= 1
+        self.characters -= len(text)
+        self.drop(reason)
+
+    def replace(self, before: str, after: str) -> None:
+        """Count a document that was counted as kept with another text."""
+        self.characters += len(after) - len(before)
+
     def fix(self, reason: str, times: int = 1) -> None:
         if times:
             self.fixed[reason] += times
@@ -58,3 +68,12 @@ class Tally:
             "fixed": dict(self.fixed.most_common()),
             "trouble": self.trouble,
         }
+
+    @classmethod
+    def from_dict(cls, counts: dict[str, Any]) -> "Tally":
+        """The tally that `as_dict` gave `counts` of."""
+        tally = cls()
+        tally.files, tally.documents = counts["files"], counts["documents"]
+        tally.characters, tally.trouble = counts["characters"], list(counts["trouble"])
+        tally.dropped, tally.fixed = Counter(counts["dropped"]), Counter(counts["fixed"])
+        return tally
