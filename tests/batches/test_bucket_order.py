@@ -57,6 +57,21 @@ def test_batches_of_all_buckets_are_mixed_anew_every_epoch() -> None:
     assert first_rows[0] != first_rows[1] != first_rows[2]  # buckets of one size are not in the same order
 
 
+def test_a_curriculum_goes_through_the_buckets_once_and_changes_no_row_of_a_batch() -> None:
+    plain, ordered = (BucketOrder([64, 30, 7], [4, 4, 4], curriculum=curriculum) for curriculum in (False, True))
+    epoch_0, later = range(16 + 7 + 1), range(24, 60)
+    buckets = [ordered.locate(3, step)[0] for step in epoch_0]
+    assert buckets == [2] * 1 + [1] * 7 + [0] * 16
+    batches = [
+        sorted((bucket, *rows) for bucket, _, rows in (order.locate(3, step) for step in epoch_0))
+        for order in (plain, ordered)
+    ]
+    assert str(batches[0]) == str(batches[1])
+    for step in later:
+        for values, expected in zip(ordered.locate(3, step), plain.locate(3, step), strict=True):
+            assert np.array_equal(values, expected)
+
+
 def test_a_late_step_of_a_huge_corpus_costs_nothing() -> None:
     order = BucketOrder([10**12, 10**11, 3], [1000, 500, 2000])
     bucket, epochs, rows = order.locate(1, 10**15)

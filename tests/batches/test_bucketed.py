@@ -99,6 +99,20 @@ def test_every_row_is_seen_and_steps_need_no_history(samples: BucketedSamples) -
     assert samples.epoch_at(200, TOKENS) == pytest.approx(len(seen) / len(samples), rel=0.05)
 
 
+def test_a_curriculum_starts_with_the_shortest_rows(samples: BucketedSamples) -> None:
+    ordered = BucketedSamples("train", samples.buckets, curriculum=True)
+    for tokens in (TOKENS, 1024):
+        steps = next(step for step in range(100) if ordered.epoch_at(step, tokens) >= 1)
+        lengths = [ordered.rows_at(1, step, tokens).row_tokens for step in range(3 * steps)]
+        assert lengths[:steps] == sorted(lengths[:steps])
+        assert len(set(lengths[:steps])) == 3
+        assert lengths[steps:] != sorted(lengths[steps:])
+        seen = [ordered.rows_at(1, step, tokens) for step in (*range(steps), steps + 1)]
+        for step in (steps + 1, steps - 1, 0):
+            rows = pickle.loads(pickle.dumps(ordered)).rows_at(1, step, tokens)  # as after a resume
+            assert rows.samples.tolist() == seen[min(step, steps)].samples.tolist()
+
+
 def test_rows_of_several_lengths_are_padded_to_the_longest(samples: BucketedSamples) -> None:
     blocks = samples.blocks(np.array([141, 0, 100]))
     assert blocks.shape == (3, 64)

@@ -5,8 +5,9 @@
               epoch 0 .............. / epoch 1 .............. / ...
 
 Epoch e has the batches of every bucket that end within the first e + 1 permutations and belong to no epoch before; they
-are permuted against each other. So a row left over at the end of a permutation opens a batch of the next epoch, none is
-ever lost, and no bucket gets ahead of another by more than one batch.
+are permuted against each other, or, by a curriculum, those of epoch 0 come bucket by bucket, the last one first. So a
+row left over at the end of a permutation opens a batch of the next epoch, none is ever lost, and no bucket gets ahead
+of another by more than one batch.
 """
 
 import hashlib
@@ -22,11 +23,13 @@ class BucketOrder:
     """The order of batches over buckets of `num_rows` rows, whose batches are of `batch_rows` rows.
 
     A bucket with fewer rows than a batch has smaller batches: all of its rows, once an epoch.
+    curriculum: whether epoch 0 goes through the buckets from the last to the first
     """
 
-    def __init__(self, num_rows: Sequence[int], batch_rows: Sequence[int]) -> None:
+    def __init__(self, num_rows: Sequence[int], batch_rows: Sequence[int], curriculum: bool = False) -> None:
         assert num_rows
         assert min(*num_rows, *batch_rows) > 0
+        self.curriculum = curriculum
         self.num_rows = list(num_rows)
         self.batch_rows = [min(pair) for pair in zip(num_rows, batch_rows, strict=True)]
 
@@ -35,7 +38,11 @@ class BucketOrder:
         epoch = self._epoch_of(step)
         before, after = self._batches_before(epoch), self._batches_before(epoch + 1)
         ends = np.cumsum(np.subtract(after, before))
-        place = _permuted(step - sum(before), int(ends[-1]), _key(seed, "batches"), epoch)
+        place, num_batches = step - sum(before), int(ends[-1])
+        if self.curriculum and epoch == 0:
+            place = num_batches - 1 - place
+        else:
+            place = _permuted(place, num_batches, _key(seed, "batches"), epoch)
         bucket = int(np.searchsorted(ends, place, side="right"))
         number = after[bucket] - int(ends[bucket]) + place
         return bucket, *self._rows(seed, bucket, number)

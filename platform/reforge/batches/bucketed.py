@@ -38,29 +38,41 @@ class Stretch(NamedTuple):
     row_tokens: int
 
 
-class BucketedSamples(Samples):
-    """Rows by length; `name` of the split is for messages."""
+class _Plan(NamedTuple):
+    """The stretches for batches of some size, and the order of those batches."""
 
-    def __init__(self, name: str, buckets: Sequence[Bucket]) -> None:
+    stretches: list[Stretch]
+    order: BucketOrder
+
+
+class BucketedSamples(Samples):
+    """Rows by length; `name` of the split is for messages.
+
+    curriculum: whether the batches of the first epoch come from the shortest rows to the longest
+    """
+
+    def __init__(self, name: str, buckets: Sequence[Bucket], curriculum: bool = False) -> None:
         assert buckets
         self.name = name
+        self.curriculum = curriculum
         self.buckets = buckets
         self.row_tokens = np.array([bucket.rows.block_tokens for bucket in buckets], dtype=np.int64)
         self.num_rows = np.array([len(bucket.rows) for bucket in buckets], dtype=np.int64)
         self.block_tokens = int(self.row_tokens[-1])
         self.num_tokens = int((self.num_rows * self.row_tokens).sum())
         self._ends = np.cumsum(self.num_rows)
+        self._plans: dict[int, _Plan] = {}
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     def rows_at(self, seed: int, step: int, global_batch_tokens: int) -> Rows:
-        stretches = self.stretches(global_batch_tokens)
-        number, epochs, rows = _order(stretches, global_batch_tokens).locate(seed, step)
+        stretches, order = self._plan(global_batch_tokens)
+        number, epochs, rows = order.locate(seed, step)
         return Rows(epochs, stretches[number].start + rows, stretches[number].row_tokens)
 
     def epoch_at(self, step: int, global_batch_tokens: int) -> float:
-        return _order(self.stretches(global_batch_tokens), global_batch_tokens).epoch_at(step)
+        return self._plan(global_batch_tokens).order.epoch_at(step)
 
     def lengths(self, indices: Ints) -> Ints:
         return self.row_tokens[self._bucket_of(indices)]
@@ -107,6 +119,14 @@ class BucketedSamples(Samples):
             stop = start
         return found
 
+    def _plan(self, global_batch_tokens: int) -> "_Plan":
+        if global_batch_tokens not in self._plans:
+            stretches = self.stretches(global_batch_tokens)
+            rows = [stretch.num_rows for stretch in stretches]
+            batches = [global_batch_tokens // stretch.row_tokens for stretch in stretches]
+            self._plans[global_batch_tokens] = _Plan(stretches, BucketOrder(rows, batches, self.curriculum))
+        return self._plans[global_batch_tokens]
+
     def _others(self, bucket: int, samples: Ints, noise: Words) -> Ints:
         """A row of another document for each of the `samples` [B] of a bucket."""
         start, documents = self._start(bucket), self.buckets[bucket].documents
@@ -123,10 +143,3 @@ class BucketedSamples(Samples):
         if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
             raise IndexError(f"row index outside 0..{len(self) - 1}")
         return np.searchsorted(self._ends, indices, side="right")
-
-
-def _order(stretches: Sequence[Stretch], global_batch_tokens: int) -> BucketOrder:
-    return BucketOrder(
-        [stretch.num_rows for stretch in stretches],
-        [global_batch_tokens // stretch.row_tokens for stretch in stretches],
-    )

@@ -49,7 +49,8 @@ def _feistel(values: Words, rounds: Words, bits: Words) -> Words:
     for key in rounds:
         left, right = right, left ^ (mix(right + key) & left_mask)
         left_mask, right_mask = right_mask, left_mask
-    return (left << right_bits) | right
+    joined: Words = (left << right_bits) | right
+    return joined
 
 
 def mix(words: Words) -> Words:
