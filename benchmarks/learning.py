@@ -87,7 +87,7 @@ def train_all(runs: list[Run], storage: Path, num_at_once: int) -> None:
     storage.mkdir(parents=True, exist_ok=True)
     todo = [run for run in runs if not (storage / f"{run.name}.json").is_file()]
     jobs = {run: run.job(storage) for run in todo}
-    prepared = {run: prepare(job.data, job.tokenizer, storage, announce=print) for run, job in jobs.items()}
+    prepared = {run: prepare(job.data, job.tokenizer, storage / "_prepared", announce=print) for run, job in jobs.items()}
     with ProcessPoolExecutor(num_at_once, mp_context=get_context("spawn")) as pool:
         started = {pool.submit(train, run, storage, open_prepared(prepared[run].folder).folder): run for run in todo}
         for number, done in enumerate(as_completed(started), start=1):

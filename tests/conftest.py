@@ -51,7 +51,7 @@ def prepared_folder(tiny_job: Callable[..., "PretrainJob"]) -> Path:  # noqa: F8
     from reforge.batches import prepare
 
     job = tiny_job()
-    return prepare(job.data, job.tokenizer, job.run.storage, announce=lambda line: None).folder
+    return prepare(job.data, job.tokenizer, job.run.prepared_root, announce=lambda line: None).folder
 
 
 @pytest.fixture(scope="session")

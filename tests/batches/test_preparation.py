@@ -26,7 +26,7 @@ TOKENIZER = WordPiece(vocab_size=400)
 PREPARE = """
 import sys
 from pathlib import Path
-from reforge.batches import Data, prepare
+from reforge.batches import Data, parts, prepare
 from reforge.corpora.text import Text
 from reforge.tokenizers.wordpiece import WordPiece
 import resource
@@ -40,7 +40,8 @@ data = Data(
     valid_fraction=0.1,
     shard_mib=1,
 )
-print(prepare(data, WordPiece(vocab_size=vocab_size), storage).folder)
+parts._LEAST_BYTES = 1 << 18  # a few parts of little text: what the driver plans decides for everyone
+print(prepare(data, WordPiece(vocab_size=vocab_size), storage / "_prepared").folder)
 """
 
 
@@ -75,7 +76,7 @@ def data_of(corpus: Path, valid_fraction: float = 0.2, block_tokens: int = 64, b
 
 def run(corpus: Path, storage: Path, tokenizer: WordPiece = TOKENIZER, **options: float | str) -> tuple[Prepared, Told]:
     told = Told()
-    return prepare(data_of(corpus, **options), tokenizer, storage, told), told  # type: ignore[arg-type]
+    return prepare(data_of(corpus, **options), tokenizer, storage / "_prepared", told), told  # type: ignore[arg-type]
 
 
 def texts_of(prepared: Prepared, split: str) -> list[str]:
@@ -99,7 +100,7 @@ def test_the_second_run_prepares_nothing(corpus: Path, tmp_path: Path) -> None:
     assert not told.says("prepared ")
     assert (second.folder, second.fingerprint, second.report) == (first.folder, first.fingerprint, first.report)
     assert state_of(second.folder) == before
-    assert open_prepared(first.folder).report == first.report
+    assert open_prepared(first.folder, data_of(corpus)).report == first.report
 
 
 def test_touched_moved_and_copied_files_are_the_same_corpus(corpus: Path, tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_rows_of_one_document_each(corpus: Path, tmp_path: Path) -> None:
         assert (ids == SEP).sum() == len(samples)
     assert told.says(f"padding: {padding / places:.2%} of all tokens, in rows of ")
     assert run(corpus, tmp_path, batches="bucketed")[1].says("reused")
-    assert open_prepared(bucketed.folder).train.check(partners=True) is None
+    assert open_prepared(bucketed.folder, data_of(corpus, batches="bucketed")).train.check(partners=True) is None
 
 
 def test_a_damaged_folder_is_noticed_and_made_anew(corpus: Path, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_a_damaged_folder_is_noticed_and_made_anew(corpus: Path, tmp_path: Path)
     content = shard.read_bytes()
     shard.write_bytes(content[:-10])
     with pytest.raises(UserError, match=r"train-00000\.bin has"):
-        open_prepared(first.folder)
+        open_prepared(first.folder, data_of(corpus))
     again, told = run(corpus, tmp_path)
     assert told.says("warning") and told.says(f"{len(content) - 10} bytes instead of {len(content)}")  # noqa: PT018
     assert again.folder == first.folder
@@ -262,19 +263,21 @@ def test_a_killed_preparation_leaves_nothing_that_counts(large_corpus: Path, tmp
     expected = Path(start(large_corpus, tmp_path / "undisturbed", batches=batches).communicate()[0].split()[-1])
     storage = tmp_path / "killed"
     process = start(large_corpus, storage, batches=batches)
-    shard = "_prepared/.building-shards-*/train-*.bin"
-    wait_for(any(file.stat().st_size for file in storage.glob(shard)) for _ in iter(int, 1))
+    done = "_prepared/.work-shards-*/part-*"
+    wait_for(len(list(storage.glob(done))) > 1 for _ in iter(int, 1))
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert list(storage.glob("_prepared/.building-shards-*"))
     assert not list(storage.glob("_prepared/shards-*"))
+    num_done = len(list(storage.glob(done)))
     output, _ = start(large_corpus, storage, batches=batches).communicate()
     folder = Path(output.split()[-1])
     assert folder.name == expected.name
     assert "reused" in output  # the tokenizer was complete
+    assert f"packing: going on, {num_done} of " in output
     names = sorted(file.name for file in expected.iterdir())
     assert sorted(file.name for file in folder.iterdir()) == names
     assert all((folder / name).read_bytes() == (expected / name).read_bytes() for name in names if name[-4:] == ".bin")
+    assert not list(storage.glob("_prepared/.work-*"))
     assert not list(storage.glob("_prepared/.building-*"))
 
 
@@ -295,7 +298,7 @@ def test_a_second_process_waits_for_the_first(corpus: Path, tmp_path: Path) -> N
     told = Told()
     with (folder.parent / f".{folder.name}.lock").open("w") as other_process:
         fcntl.flock(other_process, fcntl.LOCK_EX)
-        waiting = threading.Thread(target=prepare, args=(data_of(corpus), TOKENIZER, tmp_path, told))
+        waiting = threading.Thread(target=prepare, args=(data_of(corpus), TOKENIZER, tmp_path / "_prepared", told))
         waiting.start()
         wait_for(told.says("waiting for it") for _ in iter(int, 1))
         assert not folder.exists()

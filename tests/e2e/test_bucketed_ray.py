@@ -27,7 +27,7 @@ OPTIONS = (
 
 def test_the_same_steps_on_1_and_3_workers(tiny_job: Callable[..., PretrainJob]) -> None:
     alone, on_3 = tiny_job("name=bucketed-1", *OPTIONS), tiny_job("name=bucketed-3", *OPTIONS, "scale.num_workers=3")
-    prepared = prepare(alone.data, alone.tokenizer, alone.run.storage, announce=lambda line: None)
+    prepared = prepare(alone.data, alone.tokenizer, alone.run.prepared_root, announce=lambda line: None)
     pretrain(alone, alone.folder, prepared.folder, torch.device("cpu"))
     train_on_ray(on_3, prepared.folder, Resources(4, 0, "the test's Ray"))
     rows, other_rows = (list(read_metrics(RunFolder(job.folder).metrics)) for job in (alone, on_3))

@@ -21,7 +21,7 @@ from reforge.spec import UserError
 @pytest.fixture
 def state(tiny_job: Callable[..., PretrainJob], prepared_folder: Path) -> LoopState:
     """A state with something in the optimizer."""
-    state = build_state(tiny_job(), open_prepared(prepared_folder), torch.device("cpu"))
+    state = build_state(tiny_job(), open_prepared(prepared_folder, tiny_job().data), torch.device("cpu"))
     for parameter in state.model.parameters():
         parameter.grad = torch.ones_like(parameter)
     state.optimizer.step()
@@ -128,7 +128,7 @@ def test_refuses_a_checkpoint_of_another_model(
     state: LoopState, tiny_job: Callable[..., PretrainJob], prepared_folder: Path, tmp_path: Path
 ) -> None:
     folder = Checkpoints(tmp_path).save(state, keep=1)
-    other = build_state(tiny_job("model.depth=3"), open_prepared(prepared_folder), torch.device("cpu"))
+    other = build_state(tiny_job("model.depth=3"), open_prepared(prepared_folder, tiny_job().data), torch.device("cpu"))
     with pytest.raises(UserError, match=r"is of another model, objective or size:\n  backbone\.lm\."):
         restore(other, folder)
 

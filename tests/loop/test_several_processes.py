@@ -24,7 +24,7 @@ def work(rank: int, size: int, job: PretrainJob, prepared_folder: Path, place: P
     torch.set_num_threads(1)
     if size > 1:
         dist.init_process_group("gloo", init_method=f"file://{place}/meet", rank=rank, world_size=size)
-    prepared = open_prepared(prepared_folder)
+    prepared = open_prepared(prepared_folder, job.data)
     state = build_state(job, prepared, CPU)
     losses = [r.loss for r in train(state, build_data(prepared), job.train, job.optimizer, World.current(CPU))]
     torch.save((losses, named_tensors(state.model)), place / f"rank-{rank}.pt")

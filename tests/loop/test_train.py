@@ -26,14 +26,14 @@ def start(tiny_job: Callable[..., PretrainJob], prepared_folder: Path) -> Callab
 
     def make(*overrides: str) -> tuple[PretrainJob, LoopState]:
         job = tiny_job(*overrides)
-        return job, build_state(job, open_prepared(prepared_folder), CPU)
+        return job, build_state(job, open_prepared(prepared_folder, job.data), CPU)
 
     return make
 
 
 def run(job: PretrainJob, state: LoopState, prepared_folder: Path, stop_at: int | None = None) -> list[StepReport]:
     reports = []
-    for report in train(state, build_data(open_prepared(prepared_folder)), job.train, job.optimizer, WORLD):
+    for report in train(state, build_data(open_prepared(prepared_folder, job.data)), job.train, job.optimizer, WORLD):
         reports.append(report)
         if report.step == stop_at:
             break
@@ -109,7 +109,7 @@ def test_ranks_with_too_few_samples_add_nothing(
     start: Callable[..., tuple[PretrainJob, LoopState]], prepared_folder: Path
 ) -> None:
     job, state = start(*DETERMINISTIC)
-    blocks = open_prepared(prepared_folder).train.blocks(np.arange(1))
+    blocks = open_prepared(prepared_folder, job.data).train.blocks(np.arange(1))
     batch = Batch(blocks, np.zeros(1, dtype=np.int64), np.arange(1))
     seen: dict[str, list[torch.Tensor]] = defaultdict(list)
     state.optimizer.register_step_pre_hook(

@@ -239,7 +239,7 @@ def test_both_tasks_can_be_learnt(backbone: str) -> None:
 
 def test_a_run_on_rows_of_documents_ends_in_a_model_that_loads(tiny_job: Callable[..., PretrainJob]) -> None:
     job = tiny_job("name=nsp", "objective={kind: mlm_nsp}", "data.batches=bucketed", "train.max_steps=3")
-    folder = prepare(job.data, job.tokenizer, job.run.storage, announce=lambda line: None).folder
+    folder = prepare(job.data, job.tokenizer, job.run.prepared_root, announce=lambda line: None).folder
     result = pretrain(job, job.folder, folder, torch.device("cpu"))
     assert tuple(result.metrics) == MaskedLMWithNextSentence.metric_names
     assert 0.3 < result.metrics["nsp_loss"] < 1.5  # there were pairs: without any it would be 0

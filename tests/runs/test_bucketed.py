@@ -28,7 +28,7 @@ def start(job: PretrainJob, kill: int = 0) -> RunFolder:
         if report.step == kill:
             raise Killed
 
-    prepared = prepare(job.data, job.tokenizer, job.run.storage, announce=lambda line: None)
+    prepared = prepare(job.data, job.tokenizer, job.run.prepared_root, announce=lambda line: None)
     try:
         pretrain(job, job.folder, prepared.folder, CPU, on_report=on_report)
     except Killed:

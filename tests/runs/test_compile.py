@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 @pytest.mark.slow  # compiling takes half a minute
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
 def test_compiled_parts_compute_the_same(tiny_job: Callable[..., PretrainJob], prepared_folder: Path) -> None:
-    prepared = open_prepared(prepared_folder)
+    prepared = open_prepared(prepared_folder, tiny_job().data)
     results = []
     for compile in ("off", "on"):
         state = build_state(tiny_job(f"train.compile={compile}", "model.ff_dropout=0.0"), prepared, CPU)
@@ -40,4 +40,4 @@ def test_a_missing_compiler_is_said(
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(UserError, match=r"train\.compile: on needs a C\+\+ compiler"):
-        build_state(tiny_job("train.compile=on"), open_prepared(prepared_folder), CPU)
+        build_state(tiny_job("train.compile=on"), open_prepared(prepared_folder, tiny_job().data), CPU)

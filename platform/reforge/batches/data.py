@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from reforge.corpora import AnyCorpus
+from reforge.corpora.cleaning import Cleaning
 from reforge.spec import Part, Problem
 from reforge.tokenizers import EOD, SPECIAL_TOKENS
 
@@ -15,6 +16,7 @@ Pack = Literal["documents", "within", "pairs", "lines"]
 class Data(Part):
     """Which text, in blocks of how many tokens, and how much of it is held out.
 
+    clean: what is mended in each document and which are dropped
     pack: what a block holds. `documents`: stretches of all documents, one after the other, so that there is no padding;
         `within`: a document, or a stretch of it; `pairs`: the same, cut in two for an objective that asks whether the
         second part follows, as it is read; `lines`: a line of a document that is not empty; `auto`: documents where
@@ -29,6 +31,7 @@ class Data(Part):
     """
 
     corpus: AnyCorpus
+    clean: Cleaning = Cleaning()
     pack: Pack | Literal["auto"] = "auto"
     batches: Literal["packed", "bucketed"] = "packed"
     separator: Literal["sep", "eod"] = "sep"

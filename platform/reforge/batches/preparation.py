@@ -1,108 +1,74 @@
 """Corpus to tokenizer to shards, once for every combination of content, options and code.
 
-    files -> fingerprint --> tokenizer-<key>/  (trained on the training documents)
-                         '-> shards-<key>/     tokenizer.json, train-*.bin, valid-*.bin, manifest.json
+    files -- facts --> Request --> parts
+    parts -- survey_part --> .work-*/survey-*   (where a tokenizer is trained or duplicates are looked for)
+          '- find_duplicates, train --> tokenizer-<key>/
+    parts -- encode_part --> .work-*/part-* -- join_parts --> shards-<key>/
 
-A key is a hash of everything that decides the result, so a folder that is complete never goes stale.
+A key is a hash of everything that decides the result, so a folder that is complete never goes stale. What the parts
+gave stays until the shards are complete, so a run that was killed goes on where it stopped.
 """
 
-import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tokenizers
+from tokenizers import Tokenizer
 
-from reforge.batches.bucketing import BucketedPacker
 from reforge.batches.data import Data
-from reforge.batches.fingerprint import FileHashes, code_fingerprint, digest, file_stamp
-from reforge.batches.packing import Packer, pack
+from reforge.batches.duplicates import find_duplicates, num_partitions
+from reforge.batches.encoding import EncodeTask, encode_part
+from reforge.batches.executor import Executor, Tick, in_process
+from reforge.batches.joining import join_parts
+from reforge.batches.parts import CorpusPart
 from reforge.batches.prepared import TOKENIZER, Prepared, open_prepared
-from reforge.batches.reading import Reading
+from reforge.batches.progress import WorkProgress
+from reforge.batches.reading import SplitCounts, check_split
 from reforge.batches.report import report_lines
-from reforge.batches.shards import ShardWriter, token_dtype
-from reforge.batches.storage import building, locked, read_manifest, storage_errors, write_manifest, write_synced
-from reforge.spec import UserError
-from reforge.tokenizers import SPECIAL_TOKENS, TokenizerOptions
+from reforge.batches.request import FORMAT, Request
+from reforge.batches.storage import (
+    building,
+    locked,
+    read_manifest,
+    remove_folder,
+    storage_errors,
+    write_manifest,
+    write_synced,
+)
+from reforge.batches.survey import SurveyTask, key_folder, sampled_texts, survey_part
+from reforge.corpora import Tally
+from reforge.tokenizers import TokenizerOptions
 
 Announce = Callable[[str], None]
-_FORMAT = 1
-_KEY_DIGITS = 12
-_MIB = 1 << 20
-_SPLITS = ("train", "valid")
-_PACKERS = {"packed": Packer, "bucketed": BucketedPacker}
 
 
-def prepare(data: Data, tokenizer: TokenizerOptions, storage: Path, announce: Announce = print) -> Prepared:
-    """The prepared corpus under `storage`/_prepared, made now if the same request was never completed before.
+def prepare(
+    data: Data,
+    tokenizer: TokenizerOptions,
+    root: Path,
+    announce: Announce = print,
+    run: Executor = in_process,
+) -> Prepared:
+    """The prepared corpus under `root`, made now if the same request was never completed before.
 
     announce: gets lines for people: progress, what was reused, the report
+    run: runs the tasks; the bytes that come out do not depend on it
     Raises UserError for anything about the corpus, the vocabulary size or the storage that the user can mend.
     """
-    root = storage.expanduser().resolve() / "_prepared"
+    root = root.expanduser().absolute()
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-        request = _Request.of(data, tokenizer, root, announce)
+        request = Request.of(data, tokenizer, root, run, announce)
         found = _reusable(request.shards, announce)
         if found is None:
             with locked(request.shards, announce):
                 found = _reusable(request.shards, announce)  # by the process that held the lock
                 if found is None:
-                    _build_shards(request, announce)
+                    _Preparation(request, announce, run).build()
         else:
             announce(f"reused {request.shards}: " + report_lines(found)[0])
-    return open_prepared(request.shards)
-
-
-@dataclass(frozen=True)
-class _Request:
-    """A preparation with the keys of its two results."""
-
-    data: Data
-    options: TokenizerOptions
-    stamps: dict[Path, list[int]]
-    tokenizer_key: str
-    shards_key: str
-    root: Path
-
-    @classmethod
-    def of(cls, data: Data, options: TokenizerOptions, root: Path, announce: Announce) -> "_Request":
-        files = data.corpus.files()
-        stamps = {file: file_stamp(file) for file in files}
-        hashes = FileHashes(root / "files.json")
-        contents = hashes.of(files, announce)
-        hashes.save()
-        tokenizer_key = digest(
-            {
-                "format": _FORMAT,
-                "files": list(zip(data.corpus.file_names(), contents, strict=True)),
-                "corpus": data.corpus.identity(),
-                "valid_fraction": data.valid_fraction,
-                "tokenizer": options.model_dump(mode="json"),
-                "code": code_fingerprint(type(data.corpus), type(options), Reading),
-                "libraries": [tokenizers.__version__, unicodedata.unidata_version],
-            }
-        )
-        packing_key = [data.block_tokens, data.shard_mib, code_fingerprint(_PACKERS[data.batches], ShardWriter)]
-        return cls(data, options, stamps, tokenizer_key, digest([tokenizer_key, *packing_key]), root)
-
-    @property
-    def tokenizer(self) -> Path:
-        return self.root / f"tokenizer-{self.tokenizer_key[:_KEY_DIGITS]}"
-
-    @property
-    def shards(self) -> Path:
-        return self.root / f"shards-{self.shards_key[:_KEY_DIGITS]}"
-
-    def check_unchanged(self) -> None:
-        """Raise UserError where files changed or came since they were hashed: the key would promise other content."""
-        if came := set(self.data.corpus.files()) - self.stamps.keys():
-            raise UserError(f"{min(came)} came while the corpus was being prepared; start again when it is complete")
-        for file, stamp in self.stamps.items():
-            if file_stamp(file) != stamp:
-                raise UserError(f"{file} changed while it was being prepared; start again when it is complete")
+    return open_prepared(request.shards, data)
 
 
 def _reusable(folder: Path, announce: Announce) -> dict[str, Any] | None:
@@ -112,57 +78,170 @@ def _reusable(folder: Path, announce: Announce) -> dict[str, Any] | None:
     return manifest
 
 
-def _build_shards(request: _Request, announce: Announce) -> None:
-    data = request.data
-    reading = Reading(data.corpus, data.valid_fraction, announce)
-    tokenizer = _tokenizer(request, reading, announce)
-    dtype = token_dtype(tokenizer.get_vocab_size())
-    with building(request.shards) as folder:
-        packers = {split: _packer(data, folder, split, dtype) for split in _SPLITS}
-        pack(reading.documents("packing"), tokenizer, packers)
-        request.check_unchanged()
+class _Preparation:
+    """The steps of one preparation; the lock of its shards must be held."""
+
+    def __init__(self, request: Request, announce: Announce, run: Executor) -> None:
+        self.request, self.data, self.parts = request, request.data, request.parts
+        self.announce, self.run = announce, run
+        self.surveyed = False
+
+    def build(self) -> None:
+        """Make the shards."""
+        self.request.work.mkdir(parents=True, exist_ok=True)
+        tokenizer = self._tokenizer()
+        dropped = self._duplicates()
+        parts = self._run_parts("packing", encode_part, [self._encode_task(part, dropped) for part in self.parts])
+        tally = self._checked(parts)
+        with building(self.request.shards) as folder:
+            folders = [self._part(part.number) for part in self.parts]
+            splits = join_parts(self.data, tokenizer.get_vocab_size(), folders, parts, folder, self.run)
+            manifest = self._finish(folder, tokenizer, tally, splits)
+        remove_folder(self.request.work)
+        for line in report_lines(manifest):
+            self.announce(line)
+        self.announce(f"prepared {self.request.shards}")
+
+    def _encode_task(self, part: CorpusPart, dropped: tuple[Path, ...]) -> EncodeTask:
+        survey = self._survey(part.number) if self.surveyed else None
+        tokenizer = self.request.tokenizer / TOKENIZER
+        return EncodeTask(self.data, part, tokenizer, survey, dropped, self._part(part.number))
+
+    def _finish(self, folder: Path, tokenizer: Tokenizer, tally: Tally, splits: dict[str, Any]) -> dict[str, Any]:
+        self.request.check_unchanged()
         write_synced(folder / TOKENIZER, tokenizer.to_str(pretty=True))
-        manifest = write_manifest(
+        return write_manifest(
             folder,
             {
-                "format": _FORMAT,
-                "fingerprint": request.shards_key,
-                "data": data.model_dump(mode="json"),
-                "tokenizer": request.options.model_dump(mode="json"),
+                "format": FORMAT,
+                "fingerprint": self.request.shards_key,
+                "data": self.data.model_dump(mode="json"),
+                "tokenizer": self.request.options.model_dump(mode="json"),
                 "vocab_size": tokenizer.get_vocab_size(),
-                "block_tokens": data.block_tokens,
-                "dtype": dtype.str,
-                "corpus": reading.tally.as_dict(),
-                "splits": {split: packer.report() for split, packer in packers.items()},
+                "block_tokens": self.data.block_tokens,
+                "corpus": tally.as_dict(),
+                "splits": splits,
             },
         )
-    for line in report_lines(manifest):
-        announce(line)
-    announce(f"prepared {request.shards}")
+
+    def _tokenizer(self) -> Tokenizer:
+        """The tokenizer of the request, made now unless it was before; validation documents have no part in it."""
+        folder = self.request.tokenizer
+        with locked(folder, self.announce):
+            if _reusable(folder, self.announce) is None:
+                tokenizer = self._smaller() or self._trained()
+                special = [tokenizer.token_to_id(token) for token in self.data.special_tokens]
+                assert special == list(range(len(special))), special
+                with building(folder) as temp:
+                    self.request.check_unchanged()
+                    write_synced(temp / TOKENIZER, tokenizer.to_str(pretty=True))
+                    asked = self.request.options.vocab_size
+                    content = {"format": FORMAT, "family": self.request.family, "vocab_size": asked}
+                    write_manifest(temp, {**content, "fingerprint": self.request.tokenizer_key})
+                reached = tokenizer.get_vocab_size()
+                wish = f" ({asked:,} asked for)" if asked and reached != asked else ""
+                self.announce(f"tokenizer: {reached:,} tokens{wish}")
+            else:
+                self.announce(f"reused {folder}")
+        return Tokenizer.from_str((folder / TOKENIZER).read_text(encoding="utf-8"))
+
+    def _smaller(self) -> Tokenizer | None:
+        """The tokenizer cut out of a larger one that was trained on the same text, where that is exact."""
+        options = self.request.options
+        if not options.shrinks:
+            return None
+        for folder in sorted(self.request.root.glob("tokenizer-*")):
+            manifest, _ = read_manifest(folder)
+            related = manifest is not None and manifest.get("family") == self.request.family
+            if manifest and related and manifest["vocab_size"] >= (options.vocab_size or 0):
+                self.announce(f"tokenizer: cut out of {folder}, which has {manifest['vocab_size']:,} tokens")
+                larger = Tokenizer.from_str((folder / TOKENIZER).read_text(encoding="utf-8"))
+                return options.shrink(larger, options.vocab_size or 0)
+        return None
+
+    def _trained(self) -> Tokenizer:
+        options = self.request.options
+        if not options.is_trained:
+            return options.train([], self.data.special_tokens)
+        self._run_survey(options.sample_bytes)
+        texts: Iterator[str] = sampled_texts([self._survey(part.number) for part in self.parts])
+        if self.data.clean.duplicates != "keep":
+            texts = iter(dict.fromkeys(texts))
+        return options.train(texts, self.data.special_tokens)
+
+    def _duplicates(self) -> tuple[Path, ...]:
+        """Files that name the documents to leave out; made where `data.clean` or the corpus asks for it."""
+        if not self._num_partitions:
+            return ()
+        self._run_survey(None)
+        folders = [key_folder(self._survey(part.number)) for part in self.parts]
+        outs = tuple(self.request.work / f"duplicates-{number:05d}" for number in range(self._num_partitions))
+        find = partial(_find_duplicates, folders, self.data)
+        for _ in self.run(find, list(enumerate(outs)), lambda documents, num_bytes: None):
+            pass
+        return outs
+
+    @property
+    def _num_partitions(self) -> int:
+        if self.data.clean.duplicates == "keep" and not self.data.corpus.keyed:
+            return 0
+        return num_partitions(self.request.num_bytes, self.data.clean)
+
+    def _run_survey(self, sample_bytes: int | None) -> None:
+        """Read all parts, unless that was done before; what is asked for twice is asked for at the first time."""
+        if self.surveyed:
+            return
+        limit = _sample_limit(self.request.num_bytes, sample_bytes) if sample_bytes else 0
+        tasks = [
+            SurveyTask(self.data, part, sample_bytes, limit, self._num_partitions, self._survey(part.number))
+            for part in self.parts
+        ]
+        counts = self._run_parts("reading", survey_part, tasks)
+        self.surveyed = True
+        self._checked(counts)
+
+    def _run_parts(self, purpose: str, function: Any, tasks: list[Any]) -> list[dict[str, Any]]:
+        """The manifests of all parts, in order."""
+        progress = WorkProgress(self.announce, purpose, self.request.num_bytes)
+        done: dict[int, dict[str, Any]] = {}
+        for index, task in enumerate(tasks):
+            manifest, _ = read_manifest(task.folder)
+            if manifest is not None:
+                done[index] = manifest
+                progress.part_done(task.part.num_bytes, found=True)
+        if done:
+            self.announce(f"{purpose}: going on, {len(done):,} of {len(tasks):,} parts are complete")
+        left = [index for index in range(len(tasks)) if index not in done]
+        for number, manifest in self.run(function, [tasks[index] for index in left], progress.tick):
+            done[left[number]] = manifest
+            progress.part_done(tasks[left[number]].part.num_bytes)
+        return [done[index] for index in range(len(tasks))]
+
+    def _checked(self, parts: list[dict[str, Any]]) -> Tally:
+        """The tally of all parts; raises UserError where a split has no documents."""
+        tally, counts = Tally(), SplitCounts()
+        for part in parts:
+            tally.add(Tally.from_dict(part["tally"]))
+            counts.add(SplitCounts(**part["counts"]))
+        check_split(counts, tally, self.data.valid_fraction)
+        return tally
+
+    def _survey(self, number: int) -> Path:
+        return self.request.work / f"survey-{number:05d}"
+
+    def _part(self, number: int) -> Path:
+        return self.request.work / f"part-{number:05d}"
 
 
-def _packer(data: Data, folder: Path, split: str, dtype: np.dtype[Any]) -> Packer:
-    max_bytes = data.shard_mib * _MIB
-    if data.batches == "bucketed":
-        return BucketedPacker(folder, split, data.block_tokens, dtype, max_bytes)
-    return Packer(ShardWriter(folder, split, data.block_tokens, dtype, max_bytes), data.block_tokens, dtype)
+def _find_duplicates(folders: list[Path], data: Data, task: tuple[int, Path], tick: Tick) -> None:
+    partition, out = task
+    find_duplicates(folders, partition, data.clean, out)
 
 
-def _tokenizer(request: _Request, reading: Reading, announce: Announce) -> tokenizers.Tokenizer:
-    """The tokenizer of a request, trained now unless it was before; validation documents have no part in it."""
-    folder = request.tokenizer
-    with locked(folder, announce):
-        if _reusable(folder, announce) is None:
-            with building(folder) as temp:
-                texts = (text for split, text in reading.documents("reading for the tokenizer") if split == "train")
-                trained = request.options.train(texts)
-                special = [trained.token_to_id(token) for token in SPECIAL_TOKENS]
-                assert special == list(range(len(SPECIAL_TOKENS))), special
-                request.check_unchanged()
-                write_synced(temp / TOKENIZER, trained.to_str(pretty=True))
-                write_manifest(temp, {"format": _FORMAT, "fingerprint": request.tokenizer_key})
-            reached, asked = trained.get_vocab_size(), request.options.vocab_size
-            announce(f"tokenizer: {reached:,} tokens" + (f" ({asked:,} asked for)" if reached != asked else ""))
-        else:
-            announce(f"reused {folder}")
-    return tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
+def _sample_limit(num_bytes: int, sample_bytes: int) -> int:
+    """A rank that no piece of the final sample reaches: without it every part of a large corpus would keep as much.
+
+    Eight times the share that fits is left, because packed or marked up sources hold less text than their size says.
+    """
+    halvings = max(0, (num_bytes // (8 * sample_bytes)).bit_length())
+    return (1 << 64) >> halvings

@@ -1,5 +1,6 @@
 """A prepared corpus as training uses it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from tokenizers import Tokenizer
 
 from reforge.batches.bucketed import Bucket, BucketedSamples
 from reforge.batches.bucketing import DOCUMENT_DTYPE
+from reforge.batches.data import Data
 from reforge.batches.packed import PackedSamples, Set
 from reforge.batches.samples import Samples
-from reforge.batches.shards import Shards
+from reforge.batches.shards import Shards, token_dtype
 from reforge.batches.storage import read_manifest
 from reforge.spec import UserError
 
@@ -36,40 +38,55 @@ class Prepared:
         return float(valid["tokens"] / valid["bytes"])
 
 
-def open_prepared(folder: Path) -> Prepared:
+def open_prepared(folder: Path, data: Data) -> Prepared:
     """What `prepare` made, without any work: files are memory-mapped when first read.
 
+    data: as it was prepared, but for what decides the order alone: weights and curriculum
     Raises UserError where the folder is not complete.
     """
     manifest, trouble = read_manifest(folder)
     if manifest is None:
         raise UserError(f"{folder} holds no prepared data: {trouble or 'it does not exist'}")
+    tokenizer = Tokenizer.from_str((folder / TOKENIZER).read_text(encoding="utf-8"))
+    reader = _Reader(folder, manifest, token_dtype(manifest["vocab_size"]))
     return Prepared(
         folder=folder,
-        tokenizer=Tokenizer.from_file(str(folder / TOKENIZER)),
-        train=_samples(folder, manifest, "train"),
-        valid=_samples(folder, manifest, "valid"),
+        tokenizer=tokenizer,
+        train=reader.samples("train", data.corpus.weights(), data.curriculum == "length"),
+        valid=reader.samples("valid", {}, curriculum=False),
         report=manifest,
         fingerprint=manifest["fingerprint"],
     )
 
 
-def _samples(folder: Path, manifest: dict[str, Any], name: str) -> Samples:
-    split, dtype = manifest["splits"][name], np.dtype(manifest["dtype"])
-    if "buckets" not in split:
-        return PackedSamples([Set(name, _shards(folder, split["files"], manifest["block_tokens"], dtype))])
-    buckets = [
-        Bucket(
-            _shards(folder, bucket["files"], bucket["row_tokens"], dtype),
-            _shards(folder, bucket["document_files"], 1, DOCUMENT_DTYPE),
-        )
-        for bucket in split["buckets"]
-    ]
-    if manifest["data"]["batches"] == "packed":  # rows of one document each, all of one length
-        [bucket] = buckets
-        return PackedSamples([Set(name, bucket.rows, documents=bucket.documents)])
-    return BucketedSamples(name, buckets)
+@dataclass(frozen=True)
+class _Reader:
+    """The files of a prepared folder as its manifest lists them."""
 
+    folder: Path
+    manifest: dict[str, Any]
+    dtype: np.dtype[Any]
 
-def _shards(folder: Path, files: list[tuple[str, int]], row_tokens: int, dtype: np.dtype[Any]) -> Shards:
-    return Shards([(folder / name, rows) for name, rows in files], row_tokens, dtype)
+    def samples(self, name: str, weights: Mapping[str, float], curriculum: bool) -> Samples:
+        split = self.manifest["splits"][name]
+        if "buckets" not in split:
+            sets = [
+                Set(one["name"] or name, self._shards(one["files"], self.manifest["block_tokens"]), weight)
+                for one in split["sets"]
+                if (weight := weights.get(one["name"], 1.0))
+            ]
+            return PackedSamples(sets)
+        buckets = [
+            Bucket(
+                self._shards(bucket["files"], bucket["row_tokens"]),
+                self._shards(bucket["document_files"], 1, DOCUMENT_DTYPE),
+            )
+            for bucket in split["buckets"]
+        ]
+        if self.manifest["data"]["batches"] == "packed":  # rows of one document each, all of one length
+            [bucket] = buckets
+            return PackedSamples([Set(name, bucket.rows, documents=bucket.documents)])
+        return BucketedSamples(name, buckets, curriculum)
+
+    def _shards(self, files: list[tuple[str, int]], row_tokens: int, dtype: np.dtype[Any] | None = None) -> Shards:
+        return Shards([(self.folder / name, rows) for name, rows in files], row_tokens, dtype or self.dtype)

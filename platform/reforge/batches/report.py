@@ -19,7 +19,9 @@ def report_lines(manifest: dict[str, Any]) -> list[str]:
     ]
     if bucketed:
         lines.append(_lengths(manifest))
+    lines += _sets(splits["train"])
     lines += [_counts(name, corpus[name]) for name in ("dropped", "fixed") if corpus[name]]
+    lines += [f"could not be read: {message}" for message in corpus["trouble"]]
     unknown = sum(split["unknown_tokens"] for split in splits.values())
     if unknown:
         lines.append(f"unknown: {unknown:,} tokens are [UNK] ({unknown / totals['tokens']:.3%})")
@@ -35,6 +37,12 @@ def _lengths(manifest: dict[str, Any]) -> str:
     return (
         f"padding: {padding:.2%} of all tokens, in rows of {len(lengths)} lengths from {min(lengths)} to {max(lengths)}"
     )
+
+
+def _sets(train: dict[str, Any]) -> list[str]:
+    """Size of each training set, where there are several."""
+    named = [part for part in train.get("sets", []) if part["name"]]
+    return [f"set {part['name']}: {part['documents']:,} documents, {part['tokens']:,} tokens" for part in named]
 
 
 def _counts(name: str, counts: dict[str, int]) -> str:

@@ -71,6 +71,10 @@ class Corpus(Part, ABC):
         """What decides the documents besides the content of `files()`."""
         return self.model_dump(mode="json")
 
+    def classes(self) -> list[type["Corpus"]]:
+        """The classes whose code makes the documents."""
+        return [type(self)]
+
     def whole(self) -> list[Slice]:
         """All of the corpus in reading order: a slice for each file, or for each source that is no file."""
         return [Slice(name, file) for name, file in zip(self.file_names(), self.files(), strict=True)]

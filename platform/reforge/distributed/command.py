@@ -1,62 +1,33 @@
-"""The command line of the job scripts: what every one of them accepts, and how it ends.
+"""The command line of pre-training, and what it prints."""
 
-Exit codes: 0 done, 2 something the user can mend (one message, no traceback), 130 interrupted.
-"""
-
-import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from reforge.batches import prepare
+from reforge.distributed.arguments import guarded, say, spec_and_overrides, spec_parser
 from reforge.distributed.cluster import find_resources, fits, start_if_none
+from reforge.distributed.prepare import prepare_on_ray
 from reforge.distributed.train import dry_run_on_ray, train_on_ray
 from reforge.runs import DryRun, PretrainJob, PretrainResult, RunFolder, RunStatus
-from reforge.spec import UserError, load_source, render, validate
+from reforge.spec import load_source, render, validate
 
-INTERRUPTED = 130
 GIB = 2**30
 
 
 def pretrain_command(default_spec: Path, arguments: Sequence[str] | None = None) -> int:
     """`python jobs/pretrain.py [SPEC] [key.path=value ...] [--render | --dry-run]`; the process's exit code."""
-    return _guard(lambda: _pretrain(default_spec, arguments))
-
-
-def _guard(work: Callable[[], None]) -> int:
-    try:
-        work()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the newest checkpoint", file=sys.stderr)
-        return INTERRUPTED
-    return 0
-
-
-def _parse(default_spec: Path, arguments: Sequence[str] | None) -> tuple[Path, list[str], argparse.Namespace]:
-    parser = argparse.ArgumentParser(description="Pre-train a language model from a job spec.")
-    parser.add_argument(
-        "words",
-        nargs="*",
-        metavar="SPEC | key.path=value",
-        help=f"a spec file (default: {default_spec.name}), then any number of overrides such as train.max_steps=200",
+    return guarded(
+        lambda: _pretrain(default_spec, arguments), interrupted="the same command goes on from the newest checkpoint"
     )
+
+
+def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
+    parser = spec_parser("Pre-train a language model from a job spec.", default_spec)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--render", action="store_true", help="print the fully resolved spec and stop")
     mode.add_argument("--dry-run", action="store_true", help="prepare, take two steps, report sizes and memory, stop")
     options = parser.parse_intermixed_args(arguments)
-    specs = [word for word in options.words if "=" not in word]
-    if len(specs) > 1:
-        raise UserError(f"one spec at a time, got {', '.join(specs)} (an override is written key.path=value)")
-    overrides = [word for word in options.words if "=" in word]
-    return Path(specs[0]) if specs else default_spec, overrides, options
-
-
-def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
-    spec, overrides, options = _parse(default_spec, arguments)
-    source = load_source(spec, overrides)
+    source = load_source(*spec_and_overrides(options.words, default_spec))
     if options.render:
         print(render(validate(PretrainJob, source)), end="")
         return
@@ -65,7 +36,7 @@ def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
     job = validate(PretrainJob, source, checks=[lambda job: check(job.scale)])
     folder = RunFolder(job.folder)
     if options.dry_run:
-        prepared = prepare(job.data, job.tokenizer, job.run.folder, announce=say)
+        prepared = prepare_on_ray(job, resources, say)
         start_if_none(resources)
         show_dry_run(dry_run_on_ray(job, prepared.folder, resources))
     elif folder.status(job) is RunStatus.FINISHED:
@@ -75,14 +46,9 @@ def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
         )
         show_result(PretrainResult.from_json(folder.read_result()), job.folder)
     else:
-        prepared = prepare(job.data, job.tokenizer, job.run.folder, announce=say)
+        prepared = prepare_on_ray(job, resources, say)
         start_if_none(resources)
         show_result(train_on_ray(job, prepared.folder, resources), job.folder)
-
-
-def say(line: str) -> None:
-    """Print a line of what goes on to standard error; results go to standard output."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def show_dry_run(run: DryRun) -> None:

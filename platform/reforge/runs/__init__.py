@@ -3,7 +3,7 @@
 from reforge.runs.dry_run import DryRun, dry_run
 from reforge.runs.folder import RunFolder, RunStatus
 from reforge.runs.generate import GenerationOptions, generate, generate_texts
-from reforge.runs.job import PretrainJob
+from reforge.runs.job import PrepareJob, PretrainJob
 from reforge.runs.load import Loaded, load
 from reforge.runs.pretrain import PretrainResult, pretrain
 
@@ -11,6 +11,7 @@ __all__ = [
     "DryRun",
     "GenerationOptions",
     "Loaded",
+    "PrepareJob",
     "PretrainJob",
     "PretrainResult",
     "RunFolder",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from reforge.batches import Data
+from reforge.corpora.place import Place
 from reforge.loop import OptimizerOptions, TrainOptions
 from reforge.models import AnyBackbone
 from reforge.objectives import AnyObjective
@@ -18,12 +19,15 @@ class ScaleOptions(Part):
     """The `scale:` section: how many processes train together and what each may use.
 
     `auto` CPUs are an equal share of the cluster's; `auto` GPUs are one each where the cluster has GPUs.
+
+    prepare_workers: how many parts of a corpus are prepared at once, each on one CPU; `auto` takes all CPUs
     """
 
     num_workers: int = Field(1, ge=1)
     cpus_per_worker: int | Literal["auto"] = "auto"
     gpus_per_worker: float | Literal["auto"] = "auto"
     max_failures: int = Field(3, ge=0)
+    prepare_workers: int | Literal["auto"] = "auto"
 
     def problems(self) -> Iterator[Problem]:
         """Numbers of devices are not negative."""
@@ -31,17 +35,39 @@ class ScaleOptions(Part):
             yield Problem(("cpus_per_worker",), "must be auto or at least 1", self.cpus_per_worker)
         if self.gpus_per_worker != "auto" and self.gpus_per_worker < 0:
             yield Problem(("gpus_per_worker",), "must be auto or at least 0", self.gpus_per_worker)
+        if self.prepare_workers != "auto" and self.prepare_workers < 1:
+            yield Problem(("prepare_workers",), "must be auto or at least 1", self.prepare_workers)
 
 
 class RunOptions(Part):
-    """The `run:` section: the run's folder is `storage`/`name`; prepared corpora lie in `storage`/_prepared."""
+    """The `run:` section.
+
+    storage: the run's folder is `storage`/`name`
+    prepared: where prepared corpora lie, a path or a URL such as s3://bucket/prepared; null is `storage`/_prepared
+    """
 
     storage: Path = Path("runs")
+    prepared: Place | None = None
 
     @property
     def folder(self) -> Path:
         """`storage` with a leading ~ as the user's home."""
         return self.storage.expanduser()
+
+    @property
+    def prepared_root(self) -> Path:
+        """The folder of prepared corpora."""
+        return self.prepared if self.prepared is not None else self.folder / "_prepared"
+
+
+class PrepareJob(Part):
+    """A preparation of its own: text, tokenizer and shards, and no training."""
+
+    kind: Literal["prepare"]
+    data: Data
+    tokenizer: AnyTokenizer
+    scale: ScaleOptions = ScaleOptions()
+    run: RunOptions = RunOptions()
 
 
 class PretrainJob(Part):
@@ -61,9 +87,12 @@ class PretrainJob(Part):
     def problems(self) -> Iterator[Problem]:
         """What must hold between the parts."""
         yield from self.objective.fit(self.model, self.data.block_tokens)
-        if self.objective.needs_partners and self.data.batches != "bucketed":
-            rule = f"objective {self.objective.kind} makes pairs out of whole documents: must be bucketed"
-            yield Problem(("data", "batches"), rule, self.data.batches)
+        kind, packing = self.objective.kind, self.data.packing
+        if self.objective.needs_partners and packing == "documents":
+            rule = f"must be pairs, within or lines, or data.batches bucketed: {kind} pairs texts of different documents"
+            yield Problem(("data", "pack"), rule, self.data.pack)
+        if packing == "pairs" and not self.objective.needs_partners:
+            yield Problem(("data", "pack"), f"must be within: {kind} makes no use of pairs", "pairs")
         tokens, block = self.train.global_batch_tokens, self.data.block_tokens
         path = ("train", "global_batch_tokens")
         if tokens % block and self.data.batches == "packed":
@@ -89,7 +118,9 @@ class PretrainJob(Part):
         How far, on how many workers, how often it is looked at and where the files lie may change between starts.
         """
         spec = self.model_dump(mode="json", exclude={"scale", "run"})
-        spec["data"]["corpus"].pop("path", None)  # the corpus is compared by its content, through the checkpoint
+        # Where the corpus lies does not matter: its content is compared, through the checkpoint.
+        spec["data"]["corpus"] = {**self.data.corpus.identity(), "weights": dict(self.data.corpus.weights())}
+        spec["data"]["pack"] = self.data.packing
         kept = ("global_batch_tokens", "precision", "seed")
         spec["train"] = {key: spec["train"][key] for key in kept}
         return spec
