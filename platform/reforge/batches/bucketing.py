@@ -128,7 +128,7 @@ class _BucketWriter:
 
     def write(self, tokens: NDArray[Any], cut: _Cut) -> None:
         """Append the rows of `cut`; in the order of the documents, so document numbers never fall."""
-        assert cut.documents[-1] <= np.iinfo(DOCUMENT_DTYPE).max
+        assert cut.documents[-1] < np.iinfo(DOCUMENT_DTYPE).max
         rows = np.full((len(cut.starts), self.length), PAD, dtype=tokens.dtype)
         rows[:, 0] = CLS
         rows[np.arange(len(rows)), cut.lengths + 1] = SEP
@@ -145,7 +145,7 @@ class _BucketWriter:
         for rows in _read(folder, bucket["files"], self.length, self.rows.dtype):
             self.rows.write(rows)
         for numbers in _read(folder, bucket["document_files"], 1, DOCUMENT_DTYPE):
-            assert int(numbers[-1, 0]) + first_document <= np.iinfo(DOCUMENT_DTYPE).max
+            assert int(numbers[-1, 0]) + first_document < np.iinfo(DOCUMENT_DTYPE).max
             self.documents.write(numbers + np.uint32(first_document))
         self.num_rows += bucket["rows"]
         self.num_text += bucket["tokens"] - _FRAME_TOKENS * bucket["rows"]
