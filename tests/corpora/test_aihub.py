@@ -105,6 +105,7 @@ def test_cells_without_text_are_counted(tmp_path: Path) -> None:
         [2, None, BREAD[1]],
         [3, BREAD[0], "  "],
         [4, 12, 13.5],
+        [4, "#NAME?", BREAD[1]],
         [5, None, None],
         [],
         [6, " 첫째 줄이고\r\n 둘째 줄이다. ", "Line one,_x000D_\nline two."],
@@ -112,8 +113,13 @@ def test_cells_without_text_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_bytes(workbook(HEADER, *rows))
     documents, tally = read(tmp_path)
     assert [document.text for document in documents] == [*RAIN, "첫째 줄이고 둘째 줄이다.", "Line one, line two."]
-    assert documents[-1].name == "a.xlsx: row 8, en"
-    assert tally.dropped == {"empty on one side": 2, "number or date in place of text": 1, "empty row": 2}
+    assert documents[-1].name == "a.xlsx: row 9, en"
+    assert tally.dropped == {
+        "empty on one side": 2,
+        "empty row": 2,
+        "number or date in place of text": 1,
+        "Excel's error in place of text": 1,
+    }
     assert tally.fixed == {
         "line break within a text": 2,
         "white space around a text": 1,

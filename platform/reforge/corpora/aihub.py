@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from openpyxl.cell.cell import ERROR_CODES
 from openpyxl.utils.escape import unescape
 
 from reforge.corpora.archives import ArchivedCorpus, Source, composed
@@ -26,7 +27,6 @@ _KEYS: dict[Side, tuple[str, ...]] = {
     "ko": ("ko", "ko_original", "한국어"),
     "en": ("en", "en_original", "영어"),
 }
-_LINE_BREAK = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]\s*")
 _ESCAPE = re.compile(r"_x[0-9A-Fa-f]{4}_")
 
 
@@ -59,36 +59,42 @@ class Aihub(ArchivedCorpus):
             yield from self._documents(pair, f"{source.name}: {pair.place}", reader.tally)
 
     def _documents(self, pair: Pair, name: str, tally: Tally) -> Iterator[Document]:
-        texts = {"ko": _clean(pair.ko, tally), "en": _clean(pair.en, tally)}
-        if not (texts["ko"] and texts["en"]):
-            tally.drop(_why_dropped(pair))
+        texts: dict[Side, str] = {"ko": _clean(pair.ko, tally), "en": _clean(pair.en, tally)}
+        if not all(texts.values()):
+            tally.drop(_why_dropped(pair, texts))
             return
         digest = hashlib.blake2b(f"{texts['ko']}\0{texts['en']}".encode(), digest_size=8).hexdigest()
-        for side in ("ko", "en") if self.side == "both" else (self.side,):
-            tally.keep(texts[side])
-            yield Document(f"{name}, {side}", texts[side], key=f"{digest}-{side}")
+        for side, text in texts.items():
+            if self.side in (side, "both"):
+                tally.keep(text)
+                yield Document(f"{name}, {side}", text, key=f"{digest}-{side}")
 
 
 def _clean(value: Any, tally: Tally) -> str:
     """A cell's text on one line, "" for what is no text."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _has_error(value):
         return ""
     text = composed(value)
-    if _ESCAPE.search(text):
+    if "_x" in text and _ESCAPE.search(text):
         text = unescape(text)
         tally.fix("character escaped by Excel")
     stripped = text.strip()
     tally.fix("white space around a text", stripped not in ("", text))
-    line, num_breaks = _LINE_BREAK.subn(" ", stripped)
-    tally.fix("line break within a text", num_breaks)
-    return line
+    lines = stripped.splitlines()
+    tally.fix("line break within a text", len(lines) > 1)
+    return " ".join(line for part in lines if (line := part.strip())) if len(lines) > 1 else stripped
 
 
-def _why_dropped(pair: Pair) -> str:
-    ko, en = (value is None or (isinstance(value, str) and not value.strip()) for value in (pair.ko, pair.en))
-    if ko and en:
-        return "empty row"
-    return "empty on one side" if ko or en else "number or date in place of text"
+def _why_dropped(pair: Pair, texts: dict[Side, str]) -> str:
+    if any(value is not None and not isinstance(value, str) for value in (pair.ko, pair.en)):
+        return "number or date in place of text"
+    if _has_error(pair.ko) or _has_error(pair.en):
+        return "Excel's error in place of text"
+    return "empty on one side" if any(texts.values()) else "empty row"
+
+
+def _has_error(value: Any) -> bool:
+    return isinstance(value, str) and value.strip() in ERROR_CODES
 
 
 def _workbook_pairs(source: Source, reader: Reader) -> Iterator[Pair]:
@@ -134,7 +140,7 @@ def _missing(headers: list[Row]) -> str:
 def _json_pairs(source: Source, reader: Reader) -> Iterator[Pair]:
     try:
         for number, record in enumerate(elements(source.content, "data", source.place), start=1):
-            if isinstance(record, dict) and all(any(key in record for key in keys) for keys in _KEYS.values()):
+            if isinstance(record, dict) and all(not record.keys().isdisjoint(keys) for keys in _KEYS.values()):
                 yield Pair(f"record {number}", _first(record, "ko"), _first(record, "en"))
             else:
                 reader.bad("record without both languages", f"{source.place}: {_not_both(number, record)}", placed=True)
@@ -145,8 +151,14 @@ def _json_pairs(source: Source, reader: Reader) -> Iterator[Pair]:
 
 
 def _first(record: dict[str, Any], side: Side) -> Any:
-    values = [record[key] for key in _KEYS[side] if key in record]
-    return next((value for value in values if isinstance(value, str) and value.strip()), values[0])
+    """The first of a side's keys that has a text, or else whatever the record has in its place."""
+    found = None
+    for key in _KEYS[side]:
+        value = record.get(key)
+        if isinstance(value, str) and value.strip():
+            return value
+        found = value if found is None else found
+    return found
 
 
 def _not_both(number: int, record: Any) -> str:
