@@ -5,7 +5,13 @@ Extractors drop {{lang}}, {{IPA}}, {{llang}} and keep the commas around them. Co
 
 import re
 
-_GROUP = re.compile(r"[(（]([^()（）\n]*)[)）]")
+# Only innermost pairs that something may be wrong with: most pairs need no second look.
+_GROUP = (
+    r"(?=[\s,;:/~·)）]|[^()（）\n]*(?:[\s,;:/~·][)）]|[,;:]\s*[,;])|(?:또는|혹은|및)[)）])"
+    r"([^()（）\n]*)[)）]"
+)
+_ASCII_GROUP = re.compile(rf"\({_GROUP}")  # a pattern that begins with a letter is searched several times as fast
+_ANY_GROUP = re.compile(rf"[(（]{_GROUP}")
 _SEPARATORS = " \u00a0\u3000,;:/~\u00b7"
 _CONNECTORS = {"또는", "혹은", "및"}
 # A label whose word is gone, `독일어: `; not what a list of examples starts with.
@@ -21,25 +27,36 @@ _HANGUL = re.compile(r"[가-힣]")
 _OUTER_START = re.compile(r"(?<=[가-힣\u4e00-\u9fff》」』\"'][(（])\s*[,;:](?:\s*[,;])*\s*(?=[^\s,;)）])")
 _OUTER_END = re.compile(r"(?<=[)）])\s*[,;]\s*(?=[)）])")
 _BROKEN_END = re.compile(r"[,;\s]{0,20}\n[,;\s]{0,20}(?=[)）][가-힣])")
+# What the three patterns above need, found faster.
+_MAYBE_OUTER_START = re.compile(r"\(\s*[,;:]")
+_MAYBE_OUTER_END = re.compile(r"\)\s*[,;]\s*[)）]")
+_MAYBE_BROKEN_END = re.compile(r"\n[,;\s]{0,20}[)）][가-힣]")
 
 
 def repair_parentheses(text: str) -> tuple[str, int]:
     """The text without empty parentheses and stray separators inside others, and how many pairs were changed."""
-    text = _BROKEN_END.sub("", text)
+    if _MAYBE_BROKEN_END.search(text):
+        text = _BROKEN_END.sub("", text)
     text, changed = _repair_innermost(text)
     if changed:  # an inner pair that went away can leave an outer one empty
         text, more = _repair_innermost(text)
         changed += more
-    text, starts = _OUTER_START.subn("", text)
-    text, ends = _OUTER_END.subn("", text)
-    return text, changed + starts + ends
+    wide = "（" in text or "）" in text
+    if wide or _MAYBE_OUTER_START.search(text):
+        text, times = _OUTER_START.subn("", text)
+        changed += times
+    if wide or _MAYBE_OUTER_END.search(text):
+        text, times = _OUTER_END.subn("", text)
+        changed += times
+    return text, changed
 
 
 def _repair_innermost(text: str) -> tuple[str, int]:
     """Copied piece by piece, because a dropped pair takes the space before it along."""
     pieces: list[str] = []
     position = changed = 0
-    for match in _GROUP.finditer(text):
+    group = _ANY_GROUP if "（" in text else _ASCII_GROUP
+    for match in group.finditer(text):
         mended = _mended(match)
         if mended == match[1]:
             continue

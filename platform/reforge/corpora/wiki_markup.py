@@ -8,6 +8,7 @@ Every step counts in the tally what it changed.
 import html
 import re
 import unicodedata
+from collections.abc import Callable
 
 from reforge.corpora.parentheses import repair_parentheses
 from reforge.corpora.tally import Tally
@@ -15,6 +16,10 @@ from reforge.corpora.tally import Tally
 _ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[a-zA-Z]\w*);")
 # Joiners stay: emoji and several scripts are spelt with them. Direction marks, soft hyphens and the like go.
 _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u2028\u2029\u2060\ufeff]")
+# That, and space that is neither " " nor a line's end.
+_ODD = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\xa0\u00ad\u1680\u2000-\u200b\u200e\u200f\u2028-\u202f\u205f\u2060\u3000\ufeff]"
+)
 
 _COMMENT = re.compile(r"<!--.*?-->", re.S)
 _REMOVED_ELEMENTS = re.compile(
@@ -42,6 +47,7 @@ _TABLE_LINE = re.compile(
     r"(?:\{\||\|\}|\|-|\}\})[^\n가-힣]*|\|\s.*|[\d\s|]*\|\|[\d\s|]*|.*\b(?:rowspan|colspan|bgcolor|cellpadding|cellspacing)\s*=.*",
 )
 _EMPTY_QUOTES = re.compile(r"[《〈「『‘“]\s*[》〉」』’”]")
+_EMPTY_QUOTE = {sign: re.compile(rf"{sign}\s*[》〉」』’”]") for sign in "《〈「『‘“"}
 
 _PLACEHOLDER = re.compile(r"(?:formula|codice)_\d+")
 _ASIDE_PLACEHOLDER = re.compile(r" ?[(（]\s*(?:formula|codice)_\d+\s*[)）]")
@@ -52,23 +58,34 @@ _HEADING = re.compile(r"[^.]*(?:\.[^.\s][^.]*)*\.")
 _SENTENCE_ENDS = ("다.", "까.", "죠.", "세요.", "어요.", "아요.", "에요.", "예요.", "네요.", "군요.", "지요.")
 
 
-def clean(text: str, tally: Tally, *, keep_headings: bool) -> str:
-    """The article's paragraphs, one a line, without blank lines; "" when nothing is left."""
+HeadingOf = Callable[[str], str | None]
+
+
+def clean(text: str, tally: Tally, *, keep_headings: bool, heading_of: HeadingOf | None = None) -> str:
+    """The article's paragraphs, one a line, without blank lines; "" when nothing is left.
+
+    heading_of: the heading that a line is, None for any other line; without it, WikiExtractor's headings in Korean text
+    """
     if "&" in text:
         text = _unescape(text, tally)
     text = unicodedata.normalize("NFC", text)
-    text = _INVISIBLE.sub("", text)
+    has_odd_space = _ODD.search(text) is not None
+    if has_odd_space:
+        text = _INVISIBLE.sub("", text)
     if "<" in text:
         text = _remove_tags(text, tally)
     if "[[" in text or "{{" in text or "[http" in text:
         text = _remove_links(text, tally)
     if "_" in text:
         text = _remove_formula_sentences(text, tally)
-    text = _replace(_EMPTY_QUOTES, "", text, tally, "empty quotation marks")
+    if any(sign in text and pattern.search(text) for sign, pattern in _EMPTY_QUOTE.items()):
+        text = _replace(_EMPTY_QUOTES, "", text, tally, "empty quotation marks")
     if "(" in text or "（" in text:
         text, times = repair_parentheses(text)
         tally.fix("parentheses repaired", times)
-    return "\n".join(_paragraphs(text, tally, keep_headings))
+    lines = _spaced_lines(text, has_odd_space)
+    lines = _without_tables(lines, tally)
+    return "\n".join(_paragraphs(lines, tally, keep_headings, heading_of or _korean_heading))
 
 
 def _replace(pattern: re.Pattern[str], by: str, text: str, tally: Tally, reason: str) -> str:
@@ -116,31 +133,46 @@ def _without_formulas(line: str, tally: Tally) -> str:
     return " ".join(kept)
 
 
-def _paragraphs(text: str, tally: Tally, keep_headings: bool) -> list[str]:
+def _spaced_lines(text: str, has_odd_space: bool) -> list[str]:
+    """The lines that are not blank, with one space between words."""
+    if has_odd_space or "  " in text:
+        lines = [" ".join(line.split()) for line in text.split("\n")]
+    else:
+        lines = [line.strip() for line in text.split("\n")]
+    return [line for line in lines if line]
+
+
+def _without_tables(lines: list[str], tally: Tally) -> list[str]:
+    table = {line for line in lines if ("|" in line or "=" in line or "}}" in line) and _TABLE_LINE.fullmatch(line)}
+    if not table:
+        return lines
+    kept = [line for line in lines if line not in table]
+    tally.fix("table line left out", len(lines) - len(kept))
+    return kept
+
+
+def _paragraphs(lines: list[str], tally: Tally, keep_headings: bool, heading_of: HeadingOf) -> list[str]:
     paragraphs: list[str] = []
-    num_trailing_headings = 0
-    for line in text.split("\n"):
-        line = " ".join(line.split())
-        if not line:
-            continue
-        if _TABLE_LINE.fullmatch(line):
-            tally.fix("table line left out")
-        elif not _is_heading(line):
+    num_headings = num_trailing_headings = 0
+    for line in lines:
+        heading = heading_of(line)
+        if heading is None:
             paragraphs.append(line)
             num_trailing_headings = 0
         elif keep_headings:
-            paragraphs.append(line)
+            paragraphs.append(heading)
             num_trailing_headings += 1
         else:
-            tally.fix("heading left out")
+            num_headings += 1
+    tally.fix("heading left out", num_headings)
     if num_trailing_headings:  # sections whose lists and tables the extractor dropped
         tally.fix("heading without text left out", num_trailing_headings)
         del paragraphs[-num_trailing_headings:]
     return paragraphs
 
 
-def _is_heading(line: str) -> bool:
-    """Whether a line is one of WikiExtractor's headings: short, one full stop at its end, and no Korean sentence."""
+def _korean_heading(line: str) -> str | None:
+    """The line if it is one of WikiExtractor's headings: short, one full stop at its end, and no Korean sentence."""
     if not line.endswith(".") or len(line) > _HEADING_CHARS or line.endswith(_SENTENCE_ENDS):
-        return False
-    return _HEADING.fullmatch(line) is not None
+        return None
+    return line if _HEADING.fullmatch(line) else None
