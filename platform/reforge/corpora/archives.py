@@ -24,7 +24,8 @@ from reforge.spec import UserError
 
 _ARCHIVE = ".zip"
 _UTF8_NAME, _ENCRYPTED = 0x800, 0x1
-_SPOILT = (zipfile.BadZipFile, zlib.error, EOFError)
+# NotImplementedError: packed by a method that Python lacks. UnicodeDecodeError: a member's name.
+_SPOILT = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
 
 
 class Source(NamedTuple):
@@ -123,12 +124,8 @@ def _member_content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: st
     try:
         with archive.open(member) as content:
             yield cast(BinaryIO, content)
-    except NotImplementedError as error:
-        raise DamagedError(
-            f"{place} is packed in a way that Python cannot read ({error}): unpack the archive"
-        ) from error
     except _SPOILT as error:
-        raise DamagedError(f"{place} is damaged: {error}") from error
+        raise DamagedError(f"{place} cannot be unpacked: {error or 'it ends in the middle'}") from error
 
 
 def _members(archive: zipfile.ZipFile, endings: tuple[str, ...]) -> Iterator[tuple[zipfile.ZipInfo, str]]:

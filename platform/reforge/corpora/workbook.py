@@ -1,5 +1,6 @@
 """The rows of an .xlsx workbook's sheets, streamed."""
 
+import errno
 import warnings
 import zipfile
 import zlib
@@ -14,8 +15,9 @@ from reforge.corpora.streams import DamagedError
 # What openpyxl raises, at one place or another, for a file that is cut, patched by hand, or something else.
 _SPOILT = (
     zipfile.BadZipFile, zlib.error, EOFError, ParseError, OSError, KeyError, IndexError, AttributeError, TypeError,
-    ValueError,
+    ValueError, NotImplementedError, RuntimeError,
 )  # fmt: skip
+_ERRNOS_OF_DAMAGE = (None, errno.EINVAL)  # openpyxl's own, and that of a seek to before the start
 
 Row = tuple[Any, ...]
 _Value = TypeVar("_Value")
@@ -54,7 +56,7 @@ def _guarded(values: Iterator[_Value], place: str) -> Iterator[_Value]:
         except StopIteration:
             return
         except _SPOILT as error:
-            if isinstance(error, OSError) and error.errno is not None:  # the disk's trouble or the network's
+            if isinstance(error, OSError) and error.errno not in _ERRNOS_OF_DAMAGE:  # the disk's or the network's
                 raise
             raise DamagedError(f"{place} is no whole .xlsx workbook: {error or type(error).__name__}") from error
         yield value
