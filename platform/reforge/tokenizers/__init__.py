@@ -6,12 +6,20 @@ A new tokenizer is one file with a `TokenizerOptions` class and one line in `TOK
 from typing import TYPE_CHECKING
 
 from reforge.spec import one_of
+from reforge.tokenizers.bpe import BPE
+from reforge.tokenizers.byte_bpe import ByteBPE
+from reforge.tokenizers.character import Character
 from reforge.tokenizers.encoder import Encoder
 from reforge.tokenizers.tokenizer import EOD, SPECIAL_TOKENS, TokenizerOptions
 from reforge.tokenizers.vocabulary import Vocabulary
 from reforge.tokenizers.wordpiece import WordPiece
 
-TOKENIZERS: dict[str, type[TokenizerOptions]] = {"wordpiece": WordPiece}
+TOKENIZERS: dict[str, type[TokenizerOptions]] = {
+    "wordpiece": WordPiece,
+    "bpe": BPE,
+    "byte_bpe": ByteBPE,
+    "character": Character,
+}
 
 if TYPE_CHECKING:
     AnyTokenizer = TokenizerOptions

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 _PIECE_CHARS = 1 << 16
+_ALL = 1 << 64
 
 
 def pieces(text: str, max_chars: int = _PIECE_CHARS) -> Iterator[str]:
@@ -24,13 +25,17 @@ def _cut(text: str, low: int, high: int) -> int:
     return high
 
 
-def sample(texts: Iterable[str], max_bytes: int) -> list[str]:
+def sample(texts: Iterable[str], max_bytes: int, limit: int = _ALL) -> list[str]:
     """Every piece where all fit into `max_bytes` of UTF-8, else those with the smallest hashes, halved until they fit.
 
-    Which pieces are kept depends on their content only, so a corpus in another order trains the same tokenizer.
+    Which pieces are kept depends on their content only, so a corpus in another order trains the same tokenizer, and
+    the sample of the samples of a corpus' parts is the sample of the corpus.
+
+    limit: hashes from here on are left out from the start; a part that is known to be small beside the rest needs
+        to keep no more than its share. A power of two, and no lower than the sample of the whole would go
     """
     kept: list[tuple[int, int, str]] = []
-    limit, total = 1 << 64, 0
+    total = 0
     for text in texts:
         for piece in pieces(text):
             rank, size = _rank(piece), len(piece.encode())

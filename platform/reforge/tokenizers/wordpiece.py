@@ -2,102 +2,121 @@
 
 text -- NFC, white space, CJK characters apart --> words and punctuation --> pieces --> ids
 
+After mecab the morphemes of a word are cut one by one, and those behind the first have ## pieces only.
 Source: Schuster and Nakajima 2012; Devlin et al. 2019 (https://arxiv.org/abs/1810.04805).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, Literal
 
 from pydantic import Field
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from reforge.spec import UserError
-from reforge.tokenizers.sample import sample
-from reforge.tokenizers.tokenizer import SPECIAL_TOKENS, TokenizerOptions
+from reforge.tokenizers.bert import PREFIX, bert_tokenizer, words_of
+from reforge.tokenizers.trained import GrownOptions, find_alphabet, tokens_of
 
-_PREFIX = "##"
-_MIB = 1 << 20
+_STAND_INS = 0xF0000  # private characters, which the normalizer removes from text
+_CHUNK_WORDS = 1 << 14
 
 
-class WordPiece(TokenizerOptions):
+class WordPiece(GrownOptions):
     """A WordPiece vocabulary trained on a sample of the text.
 
     min_frequency: how often a pair of pieces must stand in the sample to become a token
     limit_alphabet: keep only the most frequent characters; words with others become [UNK]
-    sample_mib: at most this much text is trained on, chosen evenly by document
     """
 
     kind: Literal["wordpiece"] = "wordpiece"
-    vocab_size: int = Field(default=16000, ge=len(SPECIAL_TOKENS) + 1, le=2**24)
     min_frequency: int = Field(default=2, ge=1)
     lowercase: bool = False
     limit_alphabet: int | None = Field(default=None, ge=1)
-    sample_mib: int = Field(default=64, ge=1)
 
-    @property
-    def sample_bytes(self) -> int:
-        return self.sample_mib * _MIB
+    base_name: ClassVar[str] = "characters and their ## forms"
 
-    def train(self, texts: Iterable[str], special_tokens: Sequence[str] = SPECIAL_TOKENS) -> Tokenizer:
-        tokenizer = self._untrained(models.WordPiece(unk_token="[UNK]"))
-        sampled = sample(texts, self.sample_mib * _MIB)
-        alphabet = self._alphabet(tokenizer, sampled)
+    def train_on(self, sampled: list[str], special_tokens: Sequence[str]) -> Tokenizer:
+        empty = self.assemble([*special_tokens], len(special_tokens))
+        alphabet = self._alphabet(empty, sampled, len(special_tokens))
+        grow = self._grow_morphemes if self.pretokenize == "mecab" else self._grow_words
+        return self.assemble(grow(empty, sampled, [*special_tokens, *alphabet]), len(special_tokens))
+
+    def assemble(self, tokens: list[str], num_special: int) -> Tokenizer:
+        model = models.WordPiece({token: i for i, token in enumerate(tokens)}, unk_token="[UNK]")
+        tokenizer = bert_tokenizer(model, self.lowercase, morphemes=self.pretokenize == "mecab")
+        tokenizer.add_special_tokens(tokens[:num_special])
+        return tokenizer
+
+    def is_base(self, token: str) -> bool:
+        return len(token.removeprefix(PREFIX)) == 1
+
+    def _alphabet(self, tokenizer: Tokenizer, texts: list[str], num_special: int) -> list[str]:
+        """Each character that the vocabulary starts from, and its ## form where it can stand inside a word."""
+        alphabet = find_alphabet(tokenizer, texts, self.limit_alphabet)
+        pieces = [*alphabet.kept, *(PREFIX + char for char in alphabet.kept if _continues_words(tokenizer, char))]
+        limit = f", or tokenizer.limit_alphabet below {max(2, self.vocab_size // 3)} (rarer characters become [UNK])"
+        self.check_room(self.vocab_size, num_special, len(pieces), str(alphabet), limit)
+        return pieces
+
+    def _grow_words(self, tokenizer: Tokenizer, texts: list[str], start: list[str]) -> list[str]:
+        """The tokens of a vocabulary grown from `start`."""
+        alphabet = [token for token in start if len(token) == 1]
         trainer = trainers.WordPieceTrainer(
             vocab_size=self.vocab_size,
             min_frequency=self.min_frequency,
             show_progress=False,
             # The library numbers characters in the order of a hash table that differs in every process, and breaks
             # ties between pairs by those numbers. Characters passed as special tokens are numbered in our order.
-            special_tokens=[*special_tokens, *alphabet],
-            initial_alphabet=[piece for piece in alphabet if len(piece) == 1],
-            limit_alphabet=sum(len(piece) == 1 for piece in alphabet),
+            special_tokens=start,
+            initial_alphabet=alphabet,
+            limit_alphabet=len(alphabet),
         )
-        tokenizer.train_from_iterator(sampled, trainer=trainer)
-        # A new tokenizer, in which the alphabet is vocabulary and not special.
-        trained = self._untrained(models.WordPiece(tokenizer.get_vocab(), unk_token="[UNK]"))
-        trained.add_special_tokens(list(special_tokens))
-        return trained
+        tokenizer.train_from_iterator(texts, trainer=trainer)
+        return tokens_of(tokenizer)
 
-    def _untrained(self, model: models.WordPiece) -> Tokenizer:
-        tokenizer = Tokenizer(model)
-        # Stripping accents goes through NFD, which takes Hangul syllables apart.
-        bert = normalizers.BertNormalizer(strip_accents=False, lowercase=self.lowercase)
-        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), bert])
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece(prefix=_PREFIX)
-        return tokenizer
-
-    def _alphabet(self, tokenizer: Tokenizer, texts: list[str]) -> list[str]:
-        """Each character that the vocabulary starts from, and its ## form where it can stand inside a word.
-
-        Raises UserError where they leave vocab_size no room for a single longer token.
-        """
-        assert tokenizer.normalizer is not None
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(tokenizer.normalizer.normalize_str(text))
-        by_count = sorted((char for char in counts if not char.isspace()), key=lambda char: (-counts[char], char))
-        kept = sorted(by_count[: self.limit_alphabet])
-        pieces = [*kept, *(_PREFIX + char for char in kept if _continues_words(tokenizer, char))]
-        self._check_room(len(by_count), len(kept), len(pieces))
-        return pieces
-
-    def _check_room(self, num_found: int, num_kept: int, num_pieces: int) -> None:
-        needed = len(SPECIAL_TOKENS) + num_pieces
-        if self.vocab_size > needed:
-            return
-        limited = f", limit_alphabet keeps {num_kept}" if num_kept < num_found else ""
-        raise UserError(
-            f"tokenizer.vocab_size {self.vocab_size} is too small for the alphabet: the text has {num_found} different "
-            f"characters{limited}; with their ## forms and {len(SPECIAL_TOKENS)} special tokens they need {needed} "
-            f"tokens before the first longer piece. Set tokenizer.vocab_size above {needed}, or "
-            f"tokenizer.limit_alphabet below {max(2, self.vocab_size // 3)} (rarer characters become [UNK])"
+    def _grow_morphemes(self, tokenizer: Tokenizer, texts: list[str], start: list[str]) -> list[str]:
+        """As `_grow_words`; the trainer knows no words that begin with a ## piece, so ## forms have stand-ins."""
+        stand_ins = _StandIns(start)
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.vocab_size,
+            min_frequency=self.min_frequency,
+            show_progress=False,
+            special_tokens=[stand_ins.written(token) if stand_ins.is_base(token) else token for token in start],
         )
+        grown = Tokenizer(models.BPE())
+        grown.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        counts = Counter(word for text in texts for word in words_of(tokenizer, text))
+        grown.train_from_iterator(_repeated((stand_ins.written(word), counts[word]) for word in counts), trainer)
+        return [stand_ins.read(token) for token in tokens_of(grown)]
+
+
+class _StandIns:
+    """Words and tokens in which each character behind a word's first is another one, and none that is unknown."""
+
+    def __init__(self, start: list[str]) -> None:
+        self._first = {token for token in start if len(token) == 1}
+        self._later = {token[-1]: chr(_STAND_INS + i) for i, token in enumerate(start) if token.startswith(PREFIX)}
+        self._letters = {stand_in: char for char, stand_in in self._later.items()}
+
+    def is_base(self, token: str) -> bool:
+        return len(token.removeprefix(PREFIX)) == 1
+
+    def written(self, word: str) -> str:
+        later = word.removeprefix(PREFIX)
+        first = "" if len(later) < len(word) else word[:1]
+        return (first if first in self._first else "") + "".join(self._later.get(c, "") for c in later[len(first) :])
+
+    def read(self, token: str) -> str:
+        letters = "".join(self._letters.get(char, char) for char in token)
+        return PREFIX + letters if token[0] in self._letters else letters
+
+
+def _repeated(words: Iterable[tuple[str, int]]) -> Iterator[str]:
+    """Each word as often as it is counted."""
+    for word, times in words:
+        for start in range(0, times, _CHUNK_WORDS):
+            yield f"{word} " * min(_CHUNK_WORDS, times - start)
 
 
 def _continues_words(tokenizer: Tokenizer, char: str) -> bool:
     """Whether a character can stand inside a word; punctuation and CJK ideographs are words by themselves."""
-    assert tokenizer.normalizer is not None
-    assert tokenizer.pre_tokenizer is not None
-    return len(tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(f"a{char}a"))) == 1
+    return len(words_of(tokenizer, f"a{char}a")) == 1
