@@ -9,10 +9,9 @@ import pytest
 
 from reforge.batches.bucketed import Bucket, BucketedSamples
 from reforge.batches.bucketing import DOCUMENT_DTYPE, BucketedPacker, join_buckets, row_lengths
-from reforge.batches.packing import CLS, PAD, SEP, check_not_empty, pack
-from reforge.batches.shards import Shards, token_dtype
+from reforge.batches.packing import CLS, PAD, SEP, check_not_empty
+from reforge.batches.shards import Shards
 from reforge.spec import UserError
-from reforge.tokenizers.wordpiece import WordPiece
 
 FIRST_ID = 5
 Report = dict[str, Any]
@@ -120,23 +119,6 @@ def test_short_documents_are_mostly_text(tmp_path: Path) -> None:
     places = sum(bucket["rows"] * bucket["row_tokens"] for bucket in buckets)
     assert sum(bucket["tokens"] for bucket in buckets) / places > 0.88
     assert (sum(lengths) + 2 * len(lengths)) / (512 * len(lengths)) < 0.13  # as rows of one length
-
-
-def test_a_document_larger_than_a_batch_of_text(tmp_path: Path) -> None:
-    texts = [f"number {n} is {'very ' * (n % 7)}good, and so is number {n + 1}" for n in range(40)]
-    tokenizer = WordPiece(vocab_size=90).train(texts)
-    dtype = token_dtype(tokenizer.get_vocab_size())
-    packers = {split: BucketedPacker(tmp_path, split, 64, dtype, 1 << 20) for split in ("train", "valid")}
-    text = " ".join(texts * 300)
-    assert len(text) > 1 << 19
-    pack([("valid", "number 1"), ("train", text), ("train", "[SEP] is good [PAD]")], tokenizer, dict(packers))
-    train = opened(tmp_path, packers["train"], dtype)
-    expected = tokenizer.encode(text).ids
-    full = train.buckets[-1].rows
-    tokens = full.blocks(np.arange(len(full)))[:, 1:-1].ravel().tolist()
-    assert tokens[: len(expected) // 62 * 62] == expected[: len(expected) // 62 * 62]
-    ids = np.concatenate([train.blocks(np.array([index]))[0] for index in range(len(train))])
-    assert (ids == SEP).sum() == len(train)
 
 
 def test_rows_of_one_length(tmp_path: Path) -> None:

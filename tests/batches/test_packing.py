@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reforge.batches import Shards
-from reforge.batches.packing import CLS, EOD, PAD, SEP, Packer, check_not_empty, pack, stretches
+from reforge.batches.packing import CLS, EOD, PAD, SEP, Packer, check_not_empty, stretches
 from reforge.batches.shards import ShardWriter, token_dtype
 from reforge.batches.split import split_position
 from reforge.spec import UserError
@@ -16,14 +16,15 @@ TEXTS = [f"number {n} is {'very ' * (n % 7)}good, {'and so is number ' * (n % 3)
 
 
 def packed(folder: Path, texts: list[str], block_tokens: int) -> tuple[Shards, Packer]:
+    """Each document a piece, a long one in several."""
     tokenizer = WordPiece(vocab_size=90).train(TEXTS)
     dtype = token_dtype(tokenizer.get_vocab_size())
-    packers = {}
-    for split in ("train", "valid"):
-        packers[split] = Packer(ShardWriter(folder, split, block_tokens, dtype, 1 << 20), block_tokens, dtype)
-    pack([("train", text) for text in texts] + [("valid", "number 1")], tokenizer, packers)
-    report = packers["train"].report()
-    return Shards([(folder / name, n) for name, n in report["files"]], block_tokens, dtype), packers["train"]
+    packer = Packer(ShardWriter(folder, "train", block_tokens, dtype, 1 << 20), block_tokens, dtype)
+    for text in texts:
+        for stretch, ends in stretches(text, by_line=False):
+            packer.add(tokenizer.encode(stretch).ids, len(stretch.encode()), ends)
+    packer.finish()
+    return Shards([(folder / name, n) for name, n in packer.report()["files"]], block_tokens, dtype), packer
 
 
 @pytest.mark.parametrize("block_tokens", [16, 33, 1024])
@@ -43,14 +44,7 @@ def test_blocks_hold_all_tokens_in_order(tmp_path: Path, block_tokens: int) -> N
     assert packer.blocks == len(blocks)
 
 
-def test_special_tokens_in_the_text_are_text(tmp_path: Path) -> None:
-    shards, packer = packed(tmp_path, ["number [MASK] is [PAD] good [SEP]"], 64)
-    [block] = shards.blocks(np.array([0]))
-    assert (block == SEP).sum() == packer.documents == 1
-    assert block.tolist().index(SEP) == packer.tokens + 1
-
-
-def test_a_document_larger_than_a_batch_is_packed_as_one(tmp_path: Path) -> None:
+def test_a_document_of_several_pieces_is_packed_as_one(tmp_path: Path) -> None:
     text = " ".join(TEXTS * 300)
     shards, packer = packed(tmp_path, [text], 64)
     assert len(text) > 1 << 19

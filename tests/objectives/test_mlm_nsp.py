@@ -1,14 +1,16 @@
 """Sentence pairs: of the right documents, cut at sentences, half and half, and told apart by content alone."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
 import reforge
-from reforge.batches import Batch, prepare
+from reforge.batches import Batch, Data, prepare
+from reforge.corpora.text import Text
 from reforge.models import BACKBONES
 from reforge.objectives import Totals
 from reforge.objectives.masking import PAD_ID
@@ -16,6 +18,7 @@ from reforge.objectives.mlm_nsp import MaskedLMWithNextSentence, MaskedLMWithNex
 from reforge.objectives.sentence_pairs import make_pairs, split_places
 from reforge.runs import PretrainJob, pretrain
 from reforge.tokenizers import Vocabulary
+from reforge.tokenizers.wordpiece import WordPiece
 
 END = 9  # the token that ends a sentence
 WORDS_A_DOCUMENT = 20
@@ -191,13 +194,45 @@ def test_rows_too_short_are_masked_but_have_no_class() -> None:
     assert hidden.tolist() == b.ids[0].tolist()
 
 
-def test_a_partner_too_short_for_a_second_part_gives_none() -> None:
-    b = batch()
-    pairs = make_pairs(
-        b._replace(partners=rows([document(100 + n, n % 2) for n in range(100)], 16)), 3, vocabulary(), 0.5
-    )
-    assert pairs.is_pair.all()
-    assert not pairs.not_next.any()
+def test_a_row_whose_partner_has_no_second_part_is_no_pair_so_that_half_of_all_pairs_follow() -> None:
+    followed = []
+    for epoch in range(20):
+        b = batch(epoch=epoch)
+        partners = rows([document(PARTNERS_FROM + n, n % 2 or 30) for n in range(100)], 48)
+        pairs = make_pairs(b._replace(partners=partners), 3, vocabulary(), 0.5)
+        assert pairs.is_pair.tolist() == [False, True][::-1] * 50
+        assert np.array_equal(pairs.ids[~pairs.is_pair], b.ids[~pairs.is_pair])
+        assert not pairs.not_next[~pairs.is_pair].any()
+        followed += (~pairs.not_next[pairs.is_pair]).tolist()
+    assert abs(np.mean(followed) - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("pack", ["pairs", "lines"])
+@pytest.mark.parametrize("batches", ["packed", "bucketed"])
+def test_pairs_read_from_a_corpus_are_of_the_documents_that_their_class_says(
+    tmp_path: Path, batches: Literal["packed", "bucketed"], pack: Literal["pairs", "lines"]
+) -> None:
+    """The words of a document, or of a line, are one syllable of its own: it tells where a part comes from."""
+    syllables = [[chr(0xAC00 + 28 * (n if pack == "pairs" else 3 * n + line)) for line in range(3)] for n in range(30)]
+    texts = ["\n".join(f"{each} {each} . " * (3 + number % 3) for each in of) for number, of in enumerate(syllables)]
+    (tmp_path / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    data = Data(
+        corpus=Text(path=tmp_path / "text.txt", documents_by="blank_line"),
+        pack=pack, batches=batches, block_tokens=64, valid_fraction=0.2,
+    )  # fmt: skip
+    prepared = prepare(data, WordPiece(vocab_size=300), tmp_path, lambda line: None)
+    known, ends = Vocabulary.of(prepared.tokenizer), prepared.tokenizer.token_to_id(".")
+    classes = []
+    for step in range(100):
+        b = prepared.train.read(prepared.train.rows_at(1, step, 1024), 1, partners=True)
+        pairs = make_pairs(b, 1, known, 0.5)
+        for ids, not_next in zip(pairs.ids[pairs.is_pair], pairs.not_next[pairs.is_pair], strict=True):
+            middle, end = np.flatnonzero(ids == 3)
+            first, second = (set(part.tolist()) - {ends} for part in (ids[1:middle], ids[middle + 1 : end]))
+            assert len(first) == len(second) == 1
+            assert (first != second) == not_next
+            classes.append(not_next)
+    assert abs(np.mean(classes) - 0.5) < 0.05
 
 
 def test_without_partners_there_is_nothing_to_tell_apart() -> None:

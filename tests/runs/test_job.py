@@ -36,6 +36,8 @@ def test_shipped_specs_are_sound_and_survive_rendering(
         ("name=../escape", "name", ""),
         ("scale.gpus_per_worker=-1", "scale.gpus_per_worker", "must be auto or at least 0"),
         ("objective.random_token_prob=0.3", "objective.random_token_prob", "must be at most"),
+        ("data.pack=pairs", "data.pack", "must be within: mlm makes no use of pairs"),
+        ("data.curriculum=length", "data.curriculum", "must be none where data.batches is packed: all blocks"),
     ],
 )
 def test_what_cannot_be_is_refused(tiny_job: Callable[..., PretrainJob], override: str, path: str, rule: str) -> None:
@@ -44,3 +46,15 @@ def test_what_cannot_be_is_refused(tiny_job: Callable[..., PretrainJob], overrid
     lines = [line for line in str(error.value).splitlines() if f"{path}: " in line]
     assert any(rule in line for line in lines), error.value
     assert all(f"command line: {override}" in line for line in lines)
+
+
+def test_pairs_are_made_of_documents_that_are_kept_apart(tiny_job: Callable[..., PretrainJob]) -> None:
+    with pytest.raises(SpecError, match=r"data\.pack: must be pairs, within or lines, or data\.batches bucketed: mlm"):
+        tiny_job("objective.kind=mlm_nsp")
+    for overrides in (["data.pack=pairs"], ["data.pack=within"], ["data.pack=lines"], ["data.batches=bucketed"]):
+        tiny_job("objective.kind=mlm_nsp", *overrides)
+
+
+def test_auto_and_what_it_stands_for_are_the_same_run(tiny_job: Callable[..., PretrainJob]) -> None:
+    assert tiny_job().identity() == tiny_job("data.pack=documents").identity()
+    assert tiny_job().identity() != tiny_job("data.pack=within").identity()

@@ -17,7 +17,7 @@ from reforge.batches.data import Data
 from reforge.batches.duplicates import dropped_in
 from reforge.batches.executor import Tick
 from reforge.batches.packers import make_packer
-from reforge.batches.packing import Packer
+from reforge.batches.packing import Packer, stretches
 from reforge.batches.parts import CorpusPart
 from reforge.batches.reading import PartReading, SplitDocument
 from reforge.batches.shards import token_dtype
@@ -26,7 +26,6 @@ from reforge.batches.storage import building, read_manifest, write_manifest
 from reforge.batches.survey import ticking
 from reforge.corpora import Tally
 from reforge.tokenizers.encoder import Encoder
-from reforge.tokenizers.sample import pieces
 
 SPLITS = ("train", "valid")
 _BATCH_CHARS = 1 << 19
@@ -49,7 +48,7 @@ class EncodeTask:
 
 
 class Piece(NamedTuple):
-    """A stretch of a document, small enough to be encoded at once."""
+    """A stretch of a document (a line, where each has rows of its own), small enough to be encoded at once."""
 
     split: str
     group: str
@@ -69,7 +68,7 @@ def encode_part(task: EncodeTask, tick: Tick) -> dict[str, Any]:
         dropped: Counter[str] = Counter()
         numbers = dropped_in(task.dropped, task.part.number) if task.dropped else {}
         documents = _without(_documents(task, reading), numbers, dropped)
-        _encode(ticking(documents, tick), encoder, packers)
+        _encode(ticking(documents, tick), encoder, packers, task.data.packing == "lines")
         return write_manifest(folder, {**_counts(task, reading, dropped), "splits": packers.finish()})
 
 
@@ -128,19 +127,17 @@ def _without(
             yield split_document
 
 
-def _encode(documents: Iterable[SplitDocument], encoder: Encoder, packers: _Packers) -> None:
+def _encode(documents: Iterable[SplitDocument], encoder: Encoder, packers: _Packers, by_line: bool) -> None:
     """Hand the tokens of every document to its packer, a bounded amount of text at a time."""
-    for batch in _batches(chain.from_iterable(_pieces(split_document) for split_document in documents)):
+    for batch in _batches(chain.from_iterable(_pieces(split_document, by_line) for split_document in documents)):
         for piece, ids in zip(batch, encoder.encode([piece.text for piece in batch]), strict=True):
             packers[piece.split, piece.group].add(ids, len(piece.text.encode()), piece.ends_document)
 
 
-def _pieces(split_document: SplitDocument) -> Iterator[Piece]:
+def _pieces(split_document: SplitDocument, by_line: bool) -> Iterator[Piece]:
     split, document = split_document
-    done = 0
-    for text in pieces(document.text):
-        done += len(text)
-        yield Piece(split, document.group, text, ends_document=done == len(document.text))
+    for text, ends in stretches(document.text, by_line):
+        yield Piece(split, document.group, text, ends_document=ends)
 
 
 def _batches(stream: Iterator[Piece]) -> Iterator[list[Piece]]:

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from reforge.batches.bucketing import join_buckets
 from reforge.batches.data import Data
 from reforge.batches.encoding import SPLITS, set_names
 from reforge.batches.executor import Executor, Tick
+from reforge.batches.packing import check_not_empty
 from reforge.batches.shards import token_dtype
 from reforge.batches.storage import sync_file
 from reforge.corpora.place import is_remote
@@ -44,12 +46,15 @@ def join_parts(
 ) -> dict[str, Any]:
     """Write the shards of every split into `target`; the report of each. parts: the manifests of `folders`."""
     dtype = token_dtype(vocab_size)
-    if data.packing != "documents":
-        return {split: _join_buckets(data, dtype, split, folders, parts, target) for split in SPLITS}
     tasks: list[JoinTask] = []
-    reports = {split: _plan_blocks(data, dtype, split, folders, parts, target, tasks) for split in SPLITS}
+    if data.packing != "documents":
+        reports = {split: _join_rows(data, dtype, split, folders, parts, target) for split in SPLITS}
+    else:
+        reports = {split: _plan_blocks(data, dtype, split, folders, parts, target, tasks) for split in SPLITS}
     for _ in run(join_files, tasks, lambda documents, num_bytes: None):
         pass
+    for split, report in reports.items():
+        check_not_empty(split, report)
     return reports
 
 
@@ -89,8 +94,7 @@ def _plan_blocks(
     sets: list[dict[str, Any]] = []
     num_files = 0
     for name in set_names(data):
-        found = [(folder, part["splits"][split].get(name)) for folder, part in zip(folders, parts, strict=True)]
-        present = [(folder, report) for folder, report in found if report]
+        present = list(_reports_of(name, split, folders, parts))
         files: list[tuple[str, int]] = []
         for sources, rows in _grouped(present, most_rows):
             files.append((f"{split}-{num_files:05d}.bin", rows))
@@ -115,7 +119,7 @@ def _grouped(present: Sequence[tuple[Path, Mapping[str, Any]]], most_rows: int) 
         yield group, num_rows
 
 
-def _join_buckets(
+def _join_rows(
     data: Data,
     dtype: "np.dtype[Any]",
     split: str,
@@ -123,12 +127,25 @@ def _join_buckets(
     parts: Sequence[Mapping[str, Any]],
     target: Path,
 ) -> dict[str, Any]:
-    present = [
-        (folder, part["splits"][split][""])
-        for folder, part in zip(folders, parts, strict=True)
-        if "" in part["splits"][split]
+    """Write rows of one document each; sets are kept apart where weights may tell how often each comes."""
+    found = {name: list(_reports_of(name, split, folders, parts)) for name in set_names(data)}
+    max_bytes = data.shard_mib * _MIB
+    if data.batches == "bucketed":
+        return join_buckets(target, split, list(chain.from_iterable(found.values())), dtype, max_bytes)
+    sets = [
+        {"name": name, **join_buckets(target, f"{split}-{number}", present, dtype, max_bytes)}
+        for number, (name, present) in enumerate(found.items())
     ]
-    return join_buckets(target, split, present, dtype, data.shard_mib * _MIB)
+    return {**_summed(sets), "sets": sets}
+
+
+def _reports_of(
+    name: str, split: str, folders: Sequence[Path], parts: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Folder and report of every part that has documents of a set."""
+    for folder, part in zip(folders, parts, strict=True):
+        if name in part["splits"][split]:
+            yield folder, part["splits"][split][name]
 
 
 def _summed(reports: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -6,13 +6,11 @@
 Only the last block has padding. A document may go over several blocks, and a block may hold several documents.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from reforge.batches.shards import ShardWriter
 from reforge.spec import UserError
@@ -21,16 +19,7 @@ from reforge.tokenizers.sample import pieces
 
 PAD, UNK, CLS, SEP, _, EOD = range(len(SPECIAL_TOKENS) + 1)
 Ids = NDArray[Any] | list[int]
-_BATCH_CHARS = 1 << 19
 _FLUSH_TOKENS = 1 << 18
-
-
-class Piece(NamedTuple):
-    """A stretch of a document, small enough to be encoded at once."""
-
-    split: str
-    text: str
-    ends_document: bool
 
 
 class Packer:
@@ -90,22 +79,6 @@ def check_not_empty(split: str, report: Mapping[str, Any]) -> None:
         raise UserError(f"no document of the {split} split has a token; data.valid_fraction or more text mends it")
 
 
-def pack(
-    documents: Iterable[tuple[str, str]], tokenizer: Tokenizer, packers: dict[str, Packer], by_line: bool = False
-) -> None:
-    """Encode (split, text) documents on all cores, a bounded amount at a time, and hand them to their packers."""
-    # What the text says about [MASK] is text: only the packing itself places special tokens.
-    tokenizer = Tokenizer.from_str(tokenizer.to_str())
-    tokenizer.encode_special_tokens = True
-    for batch in _batches(chain.from_iterable(_pieces(split, text, by_line) for split, text in documents)):
-        encodings = tokenizer.encode_batch_fast([piece.text for piece in batch], add_special_tokens=False)
-        for piece, encoding in zip(batch, encodings, strict=True):
-            packers[piece.split].add(encoding.ids, len(piece.text.encode()), piece.ends_document)
-    for split, packer in packers.items():
-        packer.finish()
-        check_not_empty(split, packer.report())
-
-
 def stretches(text: str, by_line: bool) -> Iterator[tuple[str, bool]]:
     """A document as stretches small enough to be encoded at once, and whether each ends what may share a row.
 
@@ -116,21 +89,3 @@ def stretches(text: str, by_line: bool) -> Iterator[tuple[str, bool]]:
         for stretch in pieces(whole):
             done += len(stretch)
             yield stretch, done == len(whole)
-
-
-def _pieces(split: str, text: str, by_line: bool) -> Iterator[Piece]:
-    for stretch, ends in stretches(text, by_line):
-        yield Piece(split, stretch, ends)
-
-
-def _batches(stream: Iterator[Piece]) -> Iterator[list[Piece]]:
-    batch: list[Piece] = []
-    num_chars = 0
-    for piece in stream:
-        batch.append(piece)
-        num_chars += len(piece.text)
-        if num_chars >= _BATCH_CHARS:
-            yield batch
-            batch, num_chars = [], 0
-    if batch:
-        yield batch

@@ -69,24 +69,24 @@ class _Reader:
 
     def samples(self, name: str, weights: Mapping[str, float], curriculum: bool) -> Samples:
         split = self.manifest["splits"][name]
-        if "buckets" not in split:
-            sets = [
-                Set(one["name"] or name, self._shards(one["files"], self.manifest["block_tokens"]), weight)
-                for one in split["sets"]
-                if (weight := weights.get(one["name"], 1.0))
-            ]
-            return PackedSamples(sets)
-        buckets = [
-            Bucket(
-                self._shards(bucket["files"], bucket["row_tokens"]),
-                self._shards(bucket["document_files"], 1, DOCUMENT_DTYPE),
-            )
-            for bucket in split["buckets"]
-        ]
-        if self.manifest["data"]["batches"] == "packed":  # rows of one document each, all of one length
-            [bucket] = buckets
-            return PackedSamples([Set(name, bucket.rows, documents=bucket.documents)])
-        return BucketedSamples(name, buckets, curriculum)
+        if "buckets" in split:
+            return BucketedSamples(name, [self._bucket(bucket) for bucket in split["buckets"]], curriculum)
+        weighed = [(one, weights.get(one["name"], 1.0)) for one in split["sets"]]
+        return PackedSamples([self._set(one, one["name"] or name, weight) for one, weight in weighed if weight])
+
+    def _set(self, one: dict[str, Any], name: str, weight: float) -> Set:
+        if "buckets" not in one:
+            return Set(name, self._shards(one["files"], self.manifest["block_tokens"]), weight)
+        # Rows of one document each are all of one length here, and a set without a row has no bucket.
+        nothing = {"row_tokens": self.manifest["block_tokens"], "files": [], "document_files": []}
+        bucket = self._bucket(one["buckets"][0] if one["buckets"] else nothing)
+        return Set(name, bucket.rows, weight, bucket.documents)
+
+    def _bucket(self, bucket: dict[str, Any]) -> Bucket:
+        return Bucket(
+            self._shards(bucket["files"], bucket["row_tokens"]),
+            self._shards(bucket["document_files"], 1, DOCUMENT_DTYPE),
+        )
 
     def _shards(self, files: list[tuple[str, int]], row_tokens: int, dtype: np.dtype[Any] | None = None) -> Shards:
         return Shards([(self.folder / name, rows) for name, rows in files], row_tokens, dtype or self.dtype)

@@ -10,15 +10,15 @@ def report_lines(manifest: dict[str, Any]) -> list[str]:
         name: sum(split[name] for split in splits.values()) for name in ("documents", "tokens", "bytes", "blocks")
     }
     valid = splits["valid"]
-    bucketed = "buckets" in valid
-    shape = f"{'rows of up to' if bucketed else 'blocks of'} {manifest['block_tokens']}"
+    buckets = _buckets(splits)
+    shape = f"{'rows of up to' if buckets else 'blocks of'} {manifest['block_tokens']}"
     lines = [
         f"{totals['documents']:,} documents ({valid['documents']:,} for validation), {totals['bytes'] / 1e6:,.1f} MB, "
         f"{totals['tokens']:,} tokens of a vocabulary of {manifest['vocab_size']:,}, "
         f"{totals['blocks']:,} {shape} ({valid['blocks']:,} for validation)"
     ]
-    if bucketed:
-        lines.append(_lengths(manifest))
+    if buckets:
+        lines.append(_lengths(buckets))
     lines += _sets(splits["train"])
     lines += [_counts(name, corpus[name]) for name in ("dropped", "fixed") if corpus[name]]
     lines += [f"could not be read: {message}" for message in corpus["trouble"]]
@@ -28,15 +28,19 @@ def report_lines(manifest: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _lengths(manifest: dict[str, Any]) -> str:
+def _buckets(splits: dict[str, Any]) -> list[dict[str, Any]]:
+    """All rows of one document each, of every set of every split."""
+    wholes = [one for split in splits.values() for one in (split, *split.get("sets", ()))]
+    return [bucket for one in wholes for bucket in one.get("buckets", ())]
+
+
+def _lengths(buckets: list[dict[str, Any]]) -> str:
     """In how many lengths the rows are, and how much of them is padding."""
-    buckets = [bucket for split in manifest["splits"].values() for bucket in split["buckets"]]
     lengths = {bucket["row_tokens"] for bucket in buckets}
     places = sum(bucket["rows"] * bucket["row_tokens"] for bucket in buckets)
     padding = 1 - sum(bucket["tokens"] for bucket in buckets) / places
-    return (
-        f"padding: {padding:.2%} of all tokens, in rows of {len(lengths)} lengths from {min(lengths)} to {max(lengths)}"
-    )
+    of = f"of {len(lengths)} lengths from {min(lengths)} to {max(lengths)}" if len(lengths) > 1 else "of one length"
+    return f"padding: {padding:.2%} of all tokens, in rows {of}"
 
 
 def _sets(train: dict[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ FARTHEST = np.iinfo(np.int64).max
 
 
 class Pairs(NamedTuple):
-    """Rows of pairs; a row that cannot be split stays as it was, its segments all 0.
+    """Rows of pairs; a row that cannot be split, or whose partner cannot, stays as it was, its segments all 0.
 
     ids, segments: [B, T]; segments are 1 from the second part to the [SEP] behind it
     is_pair, not_next: [B]; whether the row is a pair, and whether its second part comes from the partner
@@ -52,12 +52,10 @@ def make_pairs(batch: Batch, seed: int, vocabulary: Vocabulary, next_prob: float
     last_B = np.minimum(own_B, room) - 1  # the second part gets one token at least
     first_B = split_places(batch.ids, 1 + (place_B * (own_B - 1)).astype(np.int64), last_B, vocabulary)
     skipped_B = split_places(batch.partners, other_B - (own_B - first_B), other_B - 1, vocabulary)
-    is_pair_B = first_B > 0
-    # A partner that has no second part cannot give one: the row then keeps its own.
-    has_other_B = is_pair_B & (skipped_B > 0)
-    not_next_B = has_other_B & (coin_B >= next_prob)
-    second_B = np.minimum(own_B, room) - first_B
-    second_B = np.where(has_other_B, np.minimum(second_B, other_B - skipped_B), second_B)
+    # With a partner that cannot be split either the class would always be the same one.
+    is_pair_B = (first_B > 0) & (skipped_B > 0)
+    not_next_B = is_pair_B & (coin_B >= next_prob)
+    second_B = np.minimum(np.minimum(own_B, room) - first_B, other_B - skipped_B)
     other_BT = _moved(batch.partners, skipped_B - first_B - 1, num_tokens)
     own_BT = _moved(batch.ids, np.full_like(first_B, -1), num_tokens)
     ids_BT, segments_BT = _join(batch.ids, np.where(not_next_B[:, None], other_BT, own_BT), first_B, second_B)
