@@ -35,16 +35,16 @@ class Sketch:
 
     def __init__(self, near: NearDuplicates) -> None:
         self._shingle_words = near.shingle_words
-        self._empty = MinHash(near.num_permutations, seed=1, hashfunc=_hashed_already, scheme="affine32")
+        self._minhash = MinHash(near.num_permutations, seed=1, hashfunc=_hashed_already, scheme="affine32")
 
     def signature(self, text: str) -> Signatures:
         """The signature [num_permutations] of a text. A text of fewer words than a shingle is one shingle."""
-        minhash = self._empty.copy()
+        self._minhash.clear()
         for shingles in _shingles(text, self._shingle_words):
             for start in range(0, len(shingles), _BATCH_SHINGLES):
                 # The library hashes one value after the other, but takes an array as one value that is many.
-                minhash.update_batch([shingles[start : start + _BATCH_SHINGLES]])
-        values: Signatures = minhash.hashvalues
+                self._minhash.update_batch([shingles[start : start + _BATCH_SHINGLES]])
+        values: Signatures = self._minhash.hashvalues
         return values
 
 

@@ -1,6 +1,6 @@
 """What is done to every document of every corpus, and which documents are dropped: the `data.clean:` section of a spec.
 
-Document -> Unicode normal form -> white space -> script and length -> Document or None, each counted by reason
+Document -> valid Unicode -> its normal form -> white space -> length and script -> Document or None, counted by reason
 """
 
 import functools
@@ -67,7 +67,7 @@ class Cleaning(Part):
 
 def clean(document: Document, options: Cleaning, tally: Tally) -> Document | None:
     """The cleaned document, or None where it is dropped; its reader counted it in `tally` as kept."""
-    text = _normalized(document.text, options.normalize, tally)
+    text = _normalized(_encodable(document.text, tally), options.normalize, tally)
     if options.whitespace == "collapse":
         text = _collapsed(text, tally)
     reason = _why_dropped(text, options)
@@ -78,6 +78,16 @@ def clean(document: Document, options: Cleaning, tally: Tally) -> Document | Non
         return document
     tally.replace(document.text, text)
     return document._replace(text=text)
+
+
+def _encodable(text: str, tally: Tally) -> str:
+    """The text without halves of surrogate pairs, which JSON can write but no file of text can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        tally.fix("half a surrogate pair replaced")
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def _normalized(text: str, form: Literal["nfc", "nfkc", "none"], tally: Tally) -> str:
@@ -111,7 +121,7 @@ def script_share(text: str, script: Literal["hangul", "latin"]) -> float:
     """The share of a script among the letters of a text; 0 where it has none."""
     if text.isascii():
         return float(script == "latin" and any(map(str.isalpha, text)))
-    units = np.frombuffer(text.encode("utf-16-le", errors="surrogatepass"), "<u2")
+    units = np.frombuffer(text.encode("utf-16-le"), "<u2")
     counts = np.bincount(_letter_classes()[units], minlength=4)
     letters = counts[_OTHER] + counts[_HANGUL] + counts[_LATIN]
     return float(counts[_HANGUL if script == "hangul" else _LATIN] / max(1, letters))
