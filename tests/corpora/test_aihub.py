@@ -1,9 +1,7 @@
 """AI Hub's parallel corpora: workbooks in their seven column sets, JSON of later sets, archives of both."""
 
 import json
-import re
 import unicodedata
-import warnings
 import zipfile
 from collections import Counter
 from io import BytesIO
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openpyxl import Workbook, load_workbook
+from openpyxl import Workbook
 from upath import UPath
 
 from reforge.corpora import Document, Tally
@@ -44,11 +42,6 @@ def saved(book: Workbook) -> bytes:
     content = BytesIO()
     book.save(content)
     return content.getvalue()
-
-
-def patched(content: bytes, pattern: bytes, replacement: bytes) -> bytes:
-    with zipfile.ZipFile(BytesIO(content)) as packed:
-        return archive(**{name: re.sub(pattern, replacement, packed.read(name)) for name in packed.namelist()})
 
 
 def archive(**members: bytes) -> bytes:
@@ -127,36 +120,6 @@ def test_cells_without_text_are_counted(tmp_path: Path) -> None:
     }
 
 
-def test_names_are_the_same_in_both_normal_forms(tmp_path: Path) -> None:
-    names = ["2_가.xlsx", "2_각.xlsx", "2_나.xlsx"]
-    folders = [tmp_path / form for form in ("NFC", "NFD")]
-    for folder in folders:
-        folder.mkdir()
-        for number, name in enumerate(names):
-            rows = [HEADER, [number, f"문장 {number}", f"sentence {number}"]]
-            (folder / unicodedata.normalize(folder.name, name)).write_bytes(workbook(*rows))  # type: ignore[arg-type]
-    assert [Aihub(path=folder).file_names() for folder in folders] == [names, names]
-    first, second = (read(folder)[0] for folder in folders)
-    assert first == second
-
-
-def test_what_excel_and_others_leave_in_the_folder_is_not_read(tmp_path: Path) -> None:
-    (tmp_path / "a.xlsx").write_bytes(workbook(HEADER, [1, *RAIN]))
-    (tmp_path / "~$a.xlsx").write_bytes(b"lock")
-    (tmp_path / "readme.pdf").write_bytes(b"%PDF")
-    assert texts(tmp_path) == list(RAIN)
-
-
-def test_no_warning_of_openpyxl_comes_through(tmp_path: Path) -> None:
-    content = patched(workbook(HEADER, [1, *RAIN]), rb"<cellStyles .*?</cellStyles>", b"")
-    with pytest.warns(UserWarning, match="no default style"):
-        load_workbook(BytesIO(content))
-    (tmp_path / "a.xlsx").write_bytes(content)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert texts(tmp_path) == list(RAIN)
-
-
 def test_a_workbook_without_the_columns_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_bytes(workbook(["ID", "원문", "번역"], [1, *RAIN]))
     (tmp_path / "b.xlsx").write_bytes(workbook(HEADER, [1, *BREAD]))
@@ -195,14 +158,6 @@ def test_a_damaged_workbook_is_named_or_counted(tmp_path: Path, cut: int) -> Non
     assert tally.dropped == {"rest of a damaged file": 1}
 
 
-def test_rows_before_the_damage_are_kept(tmp_path: Path) -> None:
-    content = workbook(HEADER, [1, *RAIN], [2, *BREAD])
-    (tmp_path / "a.xlsx").write_bytes(patched(content, b"</row></sheetData>", b"</r></sheetData>"))
-    documents, tally = read(tmp_path, on_bad_record="skip")
-    assert [document.text for document in documents] == list(RAIN)
-    assert tally.dropped == {"rest of a damaged file": 1}
-
-
 def test_archives_give_the_same_as_what_they_hold(tmp_path: Path) -> None:
     names = ["1_구어체(1).xlsx", "4_문어체_한국문화.xlsx"]
     members = [workbook(HEADER, [1, *RAIN]), workbook(HEADER, [1, *BREAD])]
@@ -214,49 +169,6 @@ def test_archives_give_the_same_as_what_they_hold(tmp_path: Path) -> None:
     assert documents[0].name == "aihub.zip/말뭉치/1_구어체(1).xlsx: row 2, ko"
     assert documents[2].name == "aihub.zip/안.zip/4_문어체_한국문화.xlsx: row 2, ko"
     assert tally.files == 1
-
-
-def test_names_that_korean_windows_wrote_are_readable(tmp_path: Path) -> None:
-    packed = archive(**{"AAAAAA.xlsx": workbook(HEADER, [1, *RAIN])}).replace(b"AAAAAA", "구어체".encode("cp949"))
-    (tmp_path / "a.zip").write_bytes(packed)
-    assert read(tmp_path)[0][0].name == "a.zip/구어체.xlsx: row 2, ko"
-
-
-def test_an_archive_can_be_read_in_ranges(tmp_path: Path) -> None:
-    members = {f"{number}.xlsx": workbook(HEADER, [1, f"문장 {number}", f"sentence {number}"]) for number in range(5)}
-    (tmp_path / "a.zip").write_bytes(archive(**members))
-    corpus = Aihub(path=tmp_path)
-    [whole] = corpus.whole()
-    assert corpus.cuttable(whole)
-    size = (tmp_path / "a.zip").stat().st_size
-    edges = [0, 1, size // 3, size // 2, size - 1]
-    slices = [whole._replace(start=a, stop=b) for a, b in zip(edges, [*edges[1:], None], strict=True)]
-    tally = Tally()
-    pieces = [document for piece in slices for document in corpus.read([piece], tally)]
-    assert pieces == read(tmp_path)[0]
-    assert len(pieces) == 10
-    assert tally.files == 1
-
-
-def test_a_damaged_member_costs_only_itself(tmp_path: Path) -> None:
-    good, bad = workbook(HEADER, [1, *RAIN]), b"\0" * 2000 + b"no workbook"
-    (tmp_path / "a.zip").write_bytes(archive(**{"bad.xlsx": bad, "good.xlsx": good}))
-    (tmp_path / "b.zip").write_bytes(archive(**{"good.xlsx": good})[:-30])
-    with pytest.raises(UserError, match=r"a\.zip/bad\.xlsx is no whole \.xlsx workbook"):
-        read(tmp_path)
-    documents, tally = read(tmp_path, on_bad_record="skip")
-    assert [document.text for document in documents] == list(RAIN)
-    assert tally.dropped == {"rest of a damaged file": 2}
-    assert "b.zip is no whole zip archive" in tally.trouble[1]
-
-
-def test_an_encrypted_member_says_what_to_do(tmp_path: Path) -> None:
-    packed = bytearray(archive(**{"a.xlsx": b"x"}))
-    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        packed[packed.index(mark) + offset] |= 1
-    (tmp_path / "a.zip").write_bytes(packed)
-    with pytest.raises(UserError, match=r"a\.zip/a\.xlsx is encrypted: unpack"):
-        read(tmp_path)
 
 
 def test_json_of_later_sets(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import errno
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 from xml.etree.ElementTree import ParseError
 
@@ -19,12 +19,12 @@ _SPOILT = (
 )  # fmt: skip
 _ERRNOS_OF_DAMAGE = (None, errno.EINVAL)  # openpyxl's own, and that of a seek to before the start
 
-Row = tuple[Any, ...]
+Row = Sequence[Any]
 _Value = TypeVar("_Value")
 
 
 class Sheet(NamedTuple):
-    """A sheet's name and its rows as tuples of values, each as long as its last cell stands right."""
+    """A sheet's name and the values of its rows, which end with their last cell."""
 
     name: str
     rows: Iterator[Row]
