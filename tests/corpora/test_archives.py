@@ -46,6 +46,19 @@ def test_names_and_order_are_the_same_in_both_normal_forms(tmp_path: Path) -> No
     assert [document.text for document in composed] == names
 
 
+@pytest.mark.parametrize(("typed", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_path_may_be_typed_in_either_normal_form(tmp_path: Path, typed: Any, on_disk: Any) -> None:
+    file = tmp_path / unicodedata.normalize(on_disk, "말뭉치") / unicodedata.normalize(on_disk, "구어체.json")
+    file.parent.mkdir()
+    file.write_bytes(content("글"))
+    path = tmp_path / unicodedata.normalize(typed, "말뭉치/구어체.json")
+    for place in (path, path.parent):
+        assert list(Nikl(path=place).problems()) == []
+        assert [document.name for document in read(place)[0]] == ["구어체.json: WARW1.1"]
+    [problem] = Nikl(path=path.with_name("없다.json")).problems()
+    assert problem.rule == "must exist"
+
+
 def test_hidden_locked_and_foreign_files_are_not_read(tmp_path: Path) -> None:
     names = ["a.json", "~$a.json", "readme.pdf", ".b.json", "__MACOSX/a.json", "c/._a.json", "c/.DS_Store", "c/b.JSON"]
     (tmp_path / "a.zip").write_bytes(archive({name: content(name) for name in names}))

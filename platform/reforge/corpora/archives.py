@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, cast
 
+from pydantic import field_validator
+
 from reforge.corpora.corpus import Document, Slice
 from reforge.corpora.files import FileCorpus
-from reforge.corpora.place import remote_errors
+from reforge.corpora.place import is_remote, remote_errors
 from reforge.corpora.reader import Reader
 from reforge.corpora.streams import DamagedError
 from reforge.spec import UserError
@@ -42,6 +44,11 @@ class Source(NamedTuple):
 
 class ArchivedCorpus(FileCorpus):
     """Files that may lie in zip archives, also in archives within archives."""
+
+    @field_validator("path")
+    @classmethod
+    def _spell_path(cls, path: Path) -> Path:
+        return path if is_remote(path) else spelt_as_on_disk(path)
 
     def files(self) -> list[Path]:
         # Excel leaves "~$name.xlsx" beside a workbook that is open.
@@ -93,6 +100,18 @@ class ArchivedCorpus(FileCorpus):
 def composed(text: str) -> str:
     """A name in Unicode's normal form NFC."""
     return unicodedata.normalize("NFC", text)
+
+
+def spelt_as_on_disk(path: Path) -> Path:
+    """The path that is there, where one differs from `path` in nothing but the normal form of its names."""
+    try:
+        if path.expanduser().exists() or path.parent == path:
+            return path
+        parent = spelt_as_on_disk(path.parent)
+        names = sorted(entry.name for entry in parent.expanduser().iterdir())
+    except OSError:  # said when the files are looked for
+        return path
+    return parent / next((name for name in names if composed(name) == composed(path.name)), path.name)
 
 
 @contextmanager
