@@ -33,9 +33,9 @@ def test_texts_come_out_clean_and_counted(tmp_path: Path) -> None:
     texts, tally = read(file)
     assert texts == ["One.", "둘"]
     assert tally.dropped == {"empty": 1}
-    texts, tally = read(file, sets=("Books",))
+    texts, tally = read(file, subsets=("Books",))
     assert texts == ["One."]
-    assert tally.dropped == {"of another set": 1, "empty": 1}
+    assert tally.dropped == {"of another subset": 1, "empty": 1}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 from reforge.corpora.aihub import Aihub
 from reforge.corpora.corpus import Corpus, Document, Extent, Slice
+from reforge.corpora.csv import Csv
+from reforge.corpora.huggingface import Huggingface
+from reforge.corpora.jsonl import Jsonl
 from reforge.corpora.kowiki import Kowiki
+from reforge.corpora.mixture import Mixture, complete
 from reforge.corpora.nikl import Nikl
+from reforge.corpora.parquet import Parquet
 from reforge.corpora.pile import Pile
 from reforge.corpora.python_docs import PythonDocs
 from reforge.corpora.tally import Tally
@@ -17,12 +22,18 @@ from reforge.spec import one_of
 
 CORPORA: dict[str, type[Corpus]] = {
     "aihub": Aihub,
+    "csv": Csv,
+    "huggingface": Huggingface,
+    "jsonl": Jsonl,
     "kowiki": Kowiki,
+    "mixture": Mixture,
     "nikl": Nikl,
+    "parquet": Parquet,
     "pile": Pile,
     "python_docs": PythonDocs,
     "text": Text,
 }
+complete(CORPORA)
 
 if TYPE_CHECKING:
     AnyCorpus = Corpus

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from reforge.corpora.corpus import Corpus, Document, Slice
-from reforge.corpora.place import Place, fixed_part, is_remote, nearest_existing, visible_files
+from reforge.corpora.place import Place, exists, fixed_part, nearest_existing, visible_files
 from reforge.corpora.reader import OnBadRecord, Reader
 from reforge.corpora.tally import Tally
-from reforge.spec import Problem
+from reforge.spec import Problem, UserError
 
 
 class FileCorpus(Corpus):
@@ -44,10 +44,13 @@ class FileCorpus(Corpus):
     def problems(self) -> Iterator[Problem]:
         yield from super().problems()
         path = self.path.expanduser()
-        if not (is_remote(path) or path.exists() or glob.has_magic(str(path))):
-            yield Problem(("path",), "must exist", got=str(self.path), nearest=nearest_existing(path))
-        elif not self.files():
-            yield Problem(("path",), self._rule_for_files(path), got=str(self.path))
+        try:
+            if not (glob.has_magic(str(path)) or exists(path)):
+                yield Problem(("path",), "must exist", got=str(self.path), nearest=nearest_existing(path))
+            elif not self.files():
+                yield Problem(("path",), self._rule_for_files(path), got=str(self.path))
+        except UserError as error:
+            yield Problem(("path",), str(error))
 
     def whole(self) -> list[Slice]:
         files = self.files()

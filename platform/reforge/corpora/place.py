@@ -59,14 +59,21 @@ def is_remote(place: Path) -> bool:
 
 
 @contextmanager
-def remote_errors(place: Path) -> Iterator[None]:
-    """Turn what keeps a remote place from being reached (no package, no credentials, no bucket) into a UserError."""
+def remote_errors(place: Path, unless: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn what keeps a remote place from being reached (no package, no credentials, no bucket) into a UserError.
+
+    unless: errors of the content rather than of the way to it, left as they are
+    """
     try:
         yield
-    except (ImportError, ValueError, OSError) as error:
+    except UserError:
+        raise
+    except unless:
+        raise
+    except Exception as error:  # every file system brings errors of its own, without a base in common
         if not is_remote(place):
             raise
-        raise UserError(f"{place} cannot be reached: {error}") from error
+        raise UserError(f"{place} cannot be reached: {str(error).rstrip('.') or type(error).__name__}") from error
 
 
 def visible_files(place: Path) -> list[Path]:
@@ -95,10 +102,16 @@ def fixed_part(place: Path) -> Path:
     return place.parent if place.is_file() else place
 
 
+def exists(place: Path) -> bool:
+    """Whether there is something at a place. Raises UserError where a remote one can't be reached."""
+    with remote_errors(place):
+        return place.exists()
+
+
 def nearest_existing(path: Path) -> str | None:
     """The neighbour of the first missing name that looks most like it."""
     missing = path
-    while not missing.parent.exists() and missing.parent != missing:
+    while missing.parent != missing and not missing.parent.exists():
         missing = missing.parent
     if not missing.parent.is_dir():
         return None
@@ -122,15 +135,21 @@ def _not_readable(error: OSError) -> None:
 
 def _remote_files(place: Any) -> list[Path]:
     system, root = place.fs, place.path
-    if glob.has_magic(root):
-        entries = system.glob(root, detail=True)
-        matched = [name for name, entry in entries.items() if entry["type"] == "file"]
-        found = matched + [f for name, entry in entries.items() if entry["type"] != "file" for f in system.find(name)]
-        base = fixed_part(place).path  # type: ignore[attr-defined]
-    elif system.isfile(root):
+    system.invalidate_cache()  # listings are remembered, and files may have come since
+    if system.isfile(root):
         return [place]
+    if glob.has_magic(root):
+        base = fixed_part(place).path  # type: ignore[attr-defined]
+        entries = system.glob(root, detail=True)
+        found = [file for name, entry in entries.items() for file in _remote_below(system, name, entry["type"])]
     else:
-        found, base = system.find(root), root
+        base, found = root, system.find(root)
     base = system._strip_protocol(base).rstrip("/")
-    visible = {name for name in found if "/." not in name.removeprefix(base)}
+    # A name that ends in "/" is what consoles of object stores create for an empty folder.
+    visible = {name for name in found if "/." not in name.removeprefix(base) and not name.endswith("/")}
     return [UPath(system.unstrip_protocol(name), **place.storage_options) for name in sorted(visible)]
+
+
+def _remote_below(system: Any, name: str, entry_type: str) -> list[str]:
+    found: list[str] = [name] if entry_type == "file" else system.find(name)
+    return found
