@@ -196,6 +196,7 @@ def test_json_of_later_sets(tmp_path: Path) -> None:
         ('[{"ko": "가", "ja": "a"}]', r"record 1: must have .* has ko, ja", "record without both languages", 0),
         ("[3]", r"record 1: must have .* has a int", "record without both languages", 0),
         ('[{"ko": "가", "en": null}]', "", "empty on one side", 0),
+        ('[{"ko": "가 \\ud800", "en": "a"}, {"ko": " ", "en": " "}]', "", "empty row", 2),
     ],
 )
 def test_bad_json_is_named_or_counted(tmp_path: Path, content: str, message: str, reason: str, kept: int) -> None:

@@ -63,7 +63,9 @@ class Aihub(ArchivedCorpus):
         if not all(texts.values()):
             tally.drop(_why_dropped(pair, texts))
             return
-        digest = hashlib.blake2b(f"{texts['ko']}\0{texts['en']}".encode(), digest_size=8).hexdigest()
+        # JSON can spell half a surrogate pair, which is no text but no reason to stop.
+        pair_bytes = "\0".join(texts.values()).encode(errors="surrogatepass")
+        digest = hashlib.blake2b(pair_bytes, digest_size=8).hexdigest()
         for side, text in texts.items():
             if self.side in (side, "both"):
                 tally.keep(text)
