@@ -6,8 +6,8 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Iterator
-from types import FunctionType, ModuleType
+from collections.abc import Callable, Iterator
+from types import ModuleType
 
 _CODE = ("reforge.corpora", "reforge.tokenizers", "reforge.batches")
 
@@ -17,7 +17,7 @@ def digest(value: object) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def code_fingerprint(*parts: type | FunctionType) -> str:
+def code_fingerprint(*parts: Callable[..., object]) -> str:
     """Hash of the source of every reforge module below the `batches` layer that these classes or functions are made of.
 
     The modules of the whole inheritance, and what those import in turn; registries are left out, so that a new corpus

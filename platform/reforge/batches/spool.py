@@ -23,7 +23,7 @@ class SpoolWriter:
 
     def __init__(self, folder: Path) -> None:
         self._file: Any = (folder / _FILE).open("wb")
-        self._packer = zstandard.ZstdCompressor(level=_LEVEL).stream_writer(self._file, closefd=False)
+        self._packer: Any = zstandard.ZstdCompressor(level=_LEVEL).stream_writer(self._file, closefd=False)
 
     def add(self, split: str, document: Document) -> None:
         line = json.dumps([split, document.text, document.group], ensure_ascii=False)

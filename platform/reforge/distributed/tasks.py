@@ -84,7 +84,7 @@ def _result(reference: ray.ObjectRef) -> Any:
         raise
 
 
-@ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)
+@ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)  # type: ignore[untyped-decorator]
 def _run_task(function: Callable[[Any, Tick], Any], task: Any, counter: ActorHandle, folder: str) -> Any:
     # Each task has one CPU: a thread pool of the tokenizers library in every one would only get in the others' way.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
