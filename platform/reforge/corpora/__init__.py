@@ -11,13 +11,17 @@ from reforge.corpora.csv import Csv
 from reforge.corpora.huggingface import Huggingface
 from reforge.corpora.jsonl import Jsonl
 from reforge.corpora.kowiki import Kowiki
+from reforge.corpora.kowikitext import Kowikitext
 from reforge.corpora.mixture import Mixture, complete
+from reforge.corpora.namuwikitext import Namuwikitext
 from reforge.corpora.nikl import Nikl
 from reforge.corpora.parquet import Parquet
+from reforge.corpora.petitions import Petitions
 from reforge.corpora.pile import Pile
 from reforge.corpora.python_docs import PythonDocs
 from reforge.corpora.tally import Tally
 from reforge.corpora.text import Text
+from reforge.corpora.wikipedia import Wikipedia
 from reforge.spec import one_of
 
 CORPORA: dict[str, type[Corpus]] = {
@@ -26,12 +30,16 @@ CORPORA: dict[str, type[Corpus]] = {
     "huggingface": Huggingface,
     "jsonl": Jsonl,
     "kowiki": Kowiki,
+    "kowikitext": Kowikitext,
     "mixture": Mixture,
+    "namuwikitext": Namuwikitext,
     "nikl": Nikl,
     "parquet": Parquet,
+    "petitions": Petitions,
     "pile": Pile,
     "python_docs": PythonDocs,
     "text": Text,
+    "wikipedia": Wikipedia,
 }
 complete(CORPORA)
 

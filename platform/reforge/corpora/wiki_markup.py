@@ -61,10 +61,10 @@ _SENTENCE_ENDS = ("다.", "까.", "죠.", "세요.", "어요.", "아요.", "에�
 HeadingOf = Callable[[str], str | None]
 
 
-def clean(text: str, tally: Tally, *, keep_headings: bool, heading_of: HeadingOf | None = None) -> str:
+def clean(text: str, tally: Tally, *, keep_headings: bool, heading_of: HeadingOf) -> str:
     """The article's paragraphs, one a line, without blank lines; "" when nothing is left.
 
-    heading_of: the heading that a line is, None for any other line; without it, WikiExtractor's headings in Korean text
+    heading_of: the heading that a line is, None for any other line
     """
     if "&" in text:
         text = _unescape(text, tally)
@@ -85,7 +85,7 @@ def clean(text: str, tally: Tally, *, keep_headings: bool, heading_of: HeadingOf
         tally.fix("parentheses repaired", times)
     lines = _spaced_lines(text, has_odd_space)
     lines = _without_tables(lines, tally)
-    return "\n".join(_paragraphs(lines, tally, keep_headings, heading_of or _korean_heading))
+    return "\n".join(_paragraphs(lines, tally, keep_headings, heading_of))
 
 
 def _replace(pattern: re.Pattern[str], by: str, text: str, tally: Tally, reason: str) -> str:
@@ -101,10 +101,15 @@ def _unescape(text: str, tally: Tally) -> str:
     return html.unescape(text) if _ENTITY.search(text) else text
 
 
-def _remove_tags(text: str, tally: Tally) -> str:
+def remove_elements(text: str, tally: Tally) -> str:
+    """The text without comments, references and galleries; a formula becomes a placeholder such as extractors leave."""
     text = _replace(_COMMENT, "", text, tally, "comment")
     text = _replace(_FORMULA_ELEMENTS, "formula_0", text, tally, "formula element")
-    text = _replace(_REMOVED_ELEMENTS, "", text, tally, "reference, map, score or gallery")
+    return _replace(_REMOVED_ELEMENTS, "", text, tally, "reference, map, score or gallery")
+
+
+def _remove_tags(text: str, tally: Tally) -> str:
+    text = remove_elements(text, tally)
     text = _replace(_LINE_BREAK, "\n", text, tally, "line break tag")
     return _replace(_TAGS, "", text, tally, "other tag")
 
@@ -171,7 +176,7 @@ def _paragraphs(lines: list[str], tally: Tally, keep_headings: bool, heading_of:
     return paragraphs
 
 
-def _korean_heading(line: str) -> str | None:
+def korean_heading(line: str) -> str | None:
     """The line if it is one of WikiExtractor's headings: short, one full stop at its end, and no Korean sentence."""
     if not line.endswith(".") or len(line) > _HEADING_CHARS or line.endswith(_SENTENCE_ENDS):
         return None

@@ -1,0 +1,61 @@
+"""Wikipedia as people have it on disk, and wikis like it: a raw dump, an extractor's files.
+
+Each file is looked at by itself: its first line says which layout it has.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Literal
+
+from reforge.corpora.articles import Article, Articles
+from reforge.corpora.mediawiki_xml import Page, pages
+from reforge.corpora.reader import Reader
+from reforge.corpora.wikiextractor import begins_doc, clean_title, doc_entries, json_entries, title_body_entries
+from reforge.corpora.wikitext import WikitextError, heading_of, plain_text
+
+
+class WikiFiles(Articles):
+    """Articles of a wiki in any layout."""
+
+    @staticmethod
+    @abstractmethod
+    def extracted_heading(line: str) -> str | None:
+        """The heading that a line of an extractor's text is, None for any other; nothing marks them there."""
+
+    def articles(self, reader: Reader) -> Iterator[Article]:
+        first = reader.first_line()
+        if first.startswith(("<mediawiki", "<?xml", "<page>")):
+            yield from _dump_articles(reader)
+            return
+        layout = json_entries if first.startswith('{"') else doc_entries if begins_doc(first) else title_body_entries
+        for title, lines in layout(reader):
+            yield Article(title, "\n".join(lines), self.extracted_heading)
+
+
+class Wikipedia(WikiFiles):
+    """A Wikipedia in any language. In extractors' files its headings look like short sentences and stay."""
+
+    kind: Literal["wikipedia"] = "wikipedia"
+
+    @staticmethod
+    def extracted_heading(line: str) -> str | None:
+        return None
+
+
+def _dump_articles(reader: Reader) -> Iterator[Article]:
+    for page in pages(reader):
+        if page.namespace != "0":
+            reader.tally.drop("page of another namespace")
+        elif page.is_redirect or _begins_redirect(page):
+            reader.tally.drop("redirect")
+        else:
+            try:
+                text = plain_text(page.wikitext, reader.tally)
+            except WikitextError as error:
+                reader.tally.drop(f"page with {error}")
+                continue
+            yield Article(clean_title(page.title), text, heading_of)
+
+
+def _begins_redirect(page: Page) -> bool:
+    return page.wikitext.lstrip()[:9].lower().startswith(("#redirect", "#넘겨주기"))
