@@ -10,11 +10,13 @@ from tokenizers import Tokenizer
 
 from reforge.batches.bucketed import Bucket, BucketedSamples
 from reforge.batches.bucketing import DOCUMENT_DTYPE
+from reforge.batches.cache import RemoteShards, ShardCache
 from reforge.batches.data import Data
 from reforge.batches.packed import PackedSamples, Set
 from reforge.batches.samples import Samples
 from reforge.batches.shards import Shards, token_dtype
 from reforge.batches.storage import read_manifest
+from reforge.corpora.place import is_remote
 from reforge.spec import UserError
 
 TOKENIZER = "tokenizer.json"
@@ -38,17 +40,18 @@ class Prepared:
         return float(valid["tokens"] / valid["bytes"])
 
 
-def open_prepared(folder: Path, data: Data) -> Prepared:
+def open_prepared(folder: Path, data: Data, cache: ShardCache | None = None) -> Prepared:
     """What `prepare` made, without any work: files are memory-mapped when first read.
 
     data: as it was prepared, but for what decides the order alone: weights and curriculum
+    cache: keeps files of a remote folder; without it blocks are loaded one by one
     Raises UserError where the folder is not complete.
     """
     manifest, trouble = read_manifest(folder)
     if manifest is None:
         raise UserError(f"{folder} holds no prepared data: {trouble or 'it does not exist'}")
     tokenizer = Tokenizer.from_str((folder / TOKENIZER).read_text(encoding="utf-8"))
-    reader = _Reader(folder, manifest, token_dtype(manifest["vocab_size"]))
+    reader = _Reader(folder, manifest, token_dtype(manifest["vocab_size"]), cache or ShardCache(Path(), 0))
     return Prepared(
         folder=folder,
         tokenizer=tokenizer,
@@ -66,6 +69,7 @@ class _Reader:
     folder: Path
     manifest: dict[str, Any]
     dtype: np.dtype[Any]
+    cache: ShardCache
 
     def samples(self, name: str, weights: Mapping[str, float], curriculum: bool) -> Samples:
         split = self.manifest["splits"][name]
@@ -89,4 +93,8 @@ class _Reader:
         )
 
     def _shards(self, files: list[tuple[str, int]], row_tokens: int, dtype: np.dtype[Any] | None = None) -> Shards:
-        return Shards([(self.folder / name, rows) for name, rows in files], row_tokens, dtype or self.dtype)
+        paths = [(self.folder / name, rows) for name, rows in files]
+        if not is_remote(self.folder):
+            return Shards(paths, row_tokens, dtype or self.dtype)
+        shards = {name: size for name, size in self.manifest["sizes"].items() if name.endswith(".bin")}
+        return RemoteShards(paths, row_tokens, dtype or self.dtype, self.cache, self.cache.fitting(shards))

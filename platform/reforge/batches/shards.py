@@ -3,7 +3,6 @@
 A file is [blocks, block_tokens] of little-endian uint16, or uint32 for vocabularies of 65,536 tokens and more.
 """
 
-import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reforge.batches.order import Ints
+from reforge.batches.storage import sync_file
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -29,6 +29,7 @@ class Shards:
         self.block_tokens = block_tokens
         self.dtype = dtype
         self._ends = np.cumsum([blocks for _, blocks in files], dtype=np.int64)
+        self._starts = np.append(0, self._ends[:-1])
         self._maps: dict[int, np.memmap[Any, Any]] = {}
 
     def __len__(self) -> int:
@@ -43,17 +44,24 @@ class Shards:
             raise IndexError(f"block index outside 0..{len(self) - 1}")
         out = np.empty((len(indices), self.block_tokens), dtype=np.int64)
         numbers = np.searchsorted(self._ends, indices, side="right")
-        for number in np.unique(numbers):
-            rows = np.flatnonzero(numbers == number)
-            start = self._ends[number] - self.files[number][1]
-            out[rows] = self.map(int(number))[indices[rows] - start]
+        self.fill(out, numbers, indices - self._starts[numbers])
         return out
+
+    def fill(self, out: Ints, numbers: Ints, rows: Ints) -> None:
+        """Read into `out` [n, block_tokens] the blocks at `rows` [n] of the files with `numbers` [n]."""
+        for number in np.unique(numbers):
+            places = np.flatnonzero(numbers == number)
+            out[places] = self.map(int(number))[rows[places]]
+
+    def local_file(self, path: Path) -> Path:
+        """Where a file can be mapped from."""
+        return path
 
     def map(self, number: int) -> "np.memmap[Any, Any]":
         """One file as a read-only memory map [blocks, block_tokens]."""
         if number not in self._maps:
             path, blocks = self.files[number]
-            self._maps[number] = np.memmap(path, self.dtype, "r", shape=(blocks, self.block_tokens))
+            self._maps[number] = np.memmap(self.local_file(path), self.dtype, "r", shape=(blocks, self.block_tokens))
         return self._maps[number]
 
 
@@ -85,8 +93,7 @@ class ShardWriter:
         if self._file is not None:
             file, self._file = self._file, None
             with file:
-                file.flush()
-                os.fsync(file.fileno())
+                sync_file(file)
 
     def _open(self) -> None:
         name = f"{self._split}-{len(self.files):05d}.bin"

@@ -37,7 +37,7 @@ class DryRun:
 def dry_run(job: PretrainJob, prepared_folder: Path, device: torch.device) -> DryRun:
     """Take two steps of `job`; every process of the world must call it. Nothing is written."""
     world = World.current(device)
-    prepared = open_prepared(prepared_folder, job.data)
+    prepared = open_prepared(prepared_folder, job.data, job.run.shard_cache)
     before = memory_peak(device)
     model, notes = resolve_model(job, prepared.tokenizer.get_vocab_size(), world)
     state = build_state(job, prepared, device, model)

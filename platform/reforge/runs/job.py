@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from reforge.batches import Data
+from reforge.batches.cache import ShardCache
 from reforge.corpora.place import Place
 from reforge.loop import OptimizerOptions, TrainOptions
 from reforge.models import AnyBackbone
@@ -44,15 +45,23 @@ class RunOptions(Part):
 
     storage: the run's folder is `storage`/`name`
     prepared: where prepared corpora lie, a path or a URL such as s3://bucket/prepared; null is `storage`/_prepared
+    cache: folder on each machine that keeps remote shards, up to `cache_gib`; what does not fit is loaded as it is read
     """
 
     storage: Path = Path("runs")
     prepared: Place | None = None
+    cache: Path = Path("~/.cache/reforge/shards")
+    cache_gib: float = Field(default=64, ge=0)
 
     @property
     def folder(self) -> Path:
         """`storage` with a leading ~ as the user's home."""
         return self.storage.expanduser()
+
+    @property
+    def shard_cache(self) -> ShardCache:
+        """What keeps remote shards on this machine."""
+        return ShardCache(self.cache.expanduser(), int(self.cache_gib * 2**30))
 
     @property
     def prepared_root(self) -> Path:
@@ -89,7 +98,9 @@ class PretrainJob(Part):
         yield from self.objective.fit(self.model, self.data.block_tokens)
         kind, packing = self.objective.kind, self.data.packing
         if self.objective.needs_partners and packing == "documents":
-            rule = f"must be pairs, within or lines, or data.batches bucketed: {kind} pairs texts of different documents"
+            rule = (
+                f"must be pairs, within or lines, or data.batches bucketed: {kind} pairs texts of different documents"
+            )
             yield Problem(("data", "pack"), rule, self.data.pack)
         if packing == "pairs" and not self.objective.needs_partners:
             yield Problem(("data", "pack"), f"must be within: {kind} makes no use of pairs", "pairs")

@@ -72,7 +72,7 @@ def pretrain(
     """
     started = time.monotonic()
     world = World.current(device)
-    prepared = world.on_all(lambda: open_prepared(prepared_folder, job.data))
+    prepared = world.on_all(lambda: open_prepared(prepared_folder, job.data, job.run.shard_cache))
     folder = RunFolder(run_folder)
     held: list[TextIO] = []  # kept open, and so locked, until this function ends
     world.on_first(lambda: held.append(folder.claim(job)))
