@@ -1,5 +1,6 @@
 """What the tests of several corpora need: reading in ranges that are cut anywhere."""
 
+import contextlib
 import itertools
 import random
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reforge.corpora import Corpus, Document, Slice, Tally
-from reforge.corpora.streams import unpacked
+from reforge.corpora.streams import DamagedError, unpacked
 
 CutAnywhere = Callable[[Corpus], None]
 
@@ -17,8 +18,11 @@ def size_of(corpus: Corpus, whole: Slice) -> int:
     """Unpacked bytes of a file as far as it can be unpacked, or rows where there is no file."""
     if whole.file is None:
         return corpus.extent(whole).num_rows
-    with unpacked(whole.file) as content:
-        return len(content.read())
+    size = 0
+    with contextlib.suppress(DamagedError), unpacked(whole.file) as content:
+        while part := content.read1():
+            size += len(part)
+    return size
 
 
 def cut(whole: Slice, offsets: list[int]) -> list[Slice]:
@@ -40,7 +44,7 @@ def reads_the_same_in_ranges() -> CutAnywhere:
         sizes = [size_of(corpus, whole) for whole in wholes]
         every_offset = [list(range(1, size + 2)) for size in sizes]
         few_offsets = [[sorted(chance.choices(range(1, size + 2), k=3)) for size in sizes] for _ in range(times)]
-        for offsets in [*few_offsets, *([every_offset] if sum(sizes) < 400 else [])]:
+        for offsets in [*few_offsets, *([every_offset] if sum(sizes) < 250 else [])]:
             tally = Tally()
             found: list[Document] = []
             for whole, places in zip(wholes, offsets, strict=True):

@@ -70,7 +70,7 @@ def test_a_bad_line_is_said_or_counted(tmp_path: Path, line: str, says: str, rea
 
 def test_bytes_that_are_no_text_are_said_as_such(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes('{"text": "한글"}\n'.encode("cp949"))
-    with pytest.raises(UserError, match="is not UTF-8: byte 0xc7 at offset 10. It reads as CP949"):
+    with pytest.raises(UserError, match=r"is not UTF-8: byte 0xc7 at offset 10\. It reads as CP949"):
         read(tmp_path)
     assert read(tmp_path, encoding="cp949")[0] == ["한글"]
     (tmp_path / "a.jsonl").write_text('{"text": "한글"}\n', encoding="utf-16")

@@ -63,7 +63,9 @@ class Huggingface(Corpus):
     def identity(self) -> dict[str, object]:
         if self._directory():  # the files say the rest
             return self.model_dump(mode="json", exclude={"dataset"})
-        return {**super().identity(), "fingerprint": self._rows()._fingerprint}
+        with _loading(self.dataset):
+            fingerprint = self._load(None)._fingerprint
+        return {**super().identity(), "fingerprint": fingerprint}
 
     def whole(self) -> list[Slice]:
         return [Slice(Path(self.dataset).name if self._directory() else self.dataset)]
@@ -112,35 +114,54 @@ class Huggingface(Corpus):
     def _load(self, directory: Path | None) -> Any:
         import datasets  # takes seconds, and few corpora need it
 
-        if directory and (directory / _SAVED).is_file():
-            return datasets.load_from_disk(str(directory))
-        if directory and (directory / _SAVED_SPLITS).is_file():
-            return datasets.load_from_disk(str(directory))[self.split]
+        if directory and (saved := _saved_splits(directory, self._split_names()[0])):
+            return _chosen(saved, self.split)
         return datasets.load_dataset(
             str(directory or self.dataset), self.config, split=self.split, revision=self.revision
         )
 
+    def _split_names(self) -> list[str]:
+        """The names in `split`, which may be "train[:10%]+test"."""
+        return [part.partition("[")[0].strip() for part in self.split.split("+")]
+
     def _check_split(self, directory: Path | None) -> None:
-        splits = self._split_names(directory)
-        split = self.split.partition("[")[0]
-        if splits and split not in splits:
-            raise UserError(
-                f"{self.dataset} has no split {split!r}, it has {', '.join(splits)}{nearest(split, splits)}"
-            )
-        if directory:
+        found = self._found_splits(directory)
+        for split in self._split_names():
+            if split not in found:
+                has = f"it has {', '.join(found)}{nearest(split, found)}"
+                raise UserError(f"{self.dataset} has no split {split!r}, {has}")
+        if directory:  # a hub's rows would have to be downloaded first
             self._rows()
 
-    def _split_names(self, directory: Path | None) -> list[str]:
+    def _found_splits(self, directory: Path | None) -> list[str]:
         import datasets
 
         with _loading(self.dataset):
-            if directory and (directory / _SAVED).is_file():
-                return []
-            if directory and (directory / _SAVED_SPLITS).is_file():
-                return list(datasets.load_from_disk(str(directory)))
+            if directory and (saved := _saved_splits(directory, self._split_names()[0])):
+                return list(saved)
             return list(
                 datasets.get_dataset_split_names(str(directory or self.dataset), self.config, revision=self.revision)
             )
+
+
+def _saved_splits(directory: Path, only: str) -> dict[str, Any]:
+    """The splits that `save_to_disk` wrote; a data set without splits is the one called `only`."""
+    import datasets
+
+    if not ((directory / _SAVED).is_file() or (directory / _SAVED_SPLITS).is_file()):
+        return {}
+    saved: Any = datasets.load_from_disk(str(directory))
+    return dict(saved) if isinstance(saved, datasets.DatasetDict) else {only: saved}
+
+
+def _chosen(splits: dict[str, Any], split: str) -> Any:
+    import datasets
+
+    instruction = datasets.ReadInstruction.from_spec(split)
+    stretches = instruction.to_absolute({name: rows.num_rows for name, rows in splits.items()})
+    return datasets.concatenate_datasets(
+        [splits[part.splitname].select(range(part.from_, part.to)) for part in stretches]
+    )
 
 
 def _numbered(rows: Any, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:

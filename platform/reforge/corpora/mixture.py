@@ -14,13 +14,12 @@ from pydantic import Field
 
 from reforge.corpora.corpus import Corpus, Document, Extent, Slice
 from reforge.corpora.place import is_remote
+from reforge.corpora.records import Name
 from reforge.corpora.tally import Tally
 from reforge.spec import Part, Problem, UserError, one_of
 
 if TYPE_CHECKING:
     Member = Corpus  # any other kind: `complete` says which
-
-_Name = Annotated[str, Field(pattern=r"^[^/\s][^/]*$")]
 
 
 class Source(Part):
@@ -36,11 +35,11 @@ class Source(Part):
 class Mixture(Corpus):
     """The documents of several corpora, one after the other in the order that they are written in.
 
-    sources: by names of your own. The weights of a source that has weighted sets itself multiply
+    sources: by names of your own, without "/". The weights of a source that has weighted sets itself multiply
     """
 
     kind: Literal["mixture"] = "mixture"
-    sources: Annotated[dict[_Name, Source], Field(min_length=1)]
+    sources: Annotated[dict[Name, Source], Field(min_length=1)]
 
     @property
     def keyed(self) -> bool:
@@ -50,6 +49,8 @@ class Mixture(Corpus):
         yield from super().problems()
         owners: dict[str, str] = {}
         for name, source in self.sources.items():
+            if "/" in name:
+                yield Problem(("sources", name), 'must have a name without "/"')
             for file in _files(source.corpus):
                 owner = owners.setdefault(_real(file), name)
                 if owner != name:
