@@ -88,17 +88,24 @@ def test_parquet_files_hold_the_same(tmp_path: Path, reads_the_same_in_ranges: C
     reads_the_same_in_ranges(Pile(path=tmp_path, subsets={"Books3": 2.0}))
 
 
+def test_parquet_files_need_no_subsets_where_none_are_asked_for(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["하나"]}), tmp_path / "00.parquet")
+    assert read(tmp_path)[0] == ["하나"]
+    with pytest.raises(UserError, match="must have a column 'meta', has text"):
+        read(tmp_path, subsets=("Books3",))
+
+
 def test_a_subset_that_does_not_exist_names_the_nearest(tmp_path: Path) -> None:
     own = [{"text": "하나", "meta": {"pile_set_name": "국어사전"}}]
     file = write(tmp_path / "00.jsonl.zst", "\n".join(map(json.dumps, [*own, *RECORDS])))
     assert list(Pile(path=file, subsets=("Books3", "ArXiv", "국어사전")).problems()) == []
     [problem] = Pile(path=file, subsets=("Book3",)).problems()
     assert str(problem) == (
-        "subsets: must be one of the Pile's subsets, or a pile_set_name among the first records; "
+        "subsets[0]: must be one of the Pile's subsets, or a pile_set_name among the first records; "
         "got 'Book3'; did you mean Books3?"
     )
     [problem] = Pile(path=file, subsets={"국어 사전": 1.0}).problems()
-    assert problem.nearest == "국어사전"
+    assert (problem.path, problem.nearest) == (("subsets", "국어 사전"), "국어사전")
     [problem] = Pile(path=tmp_path / "nothing", subsets=("Book3",)).problems()
     assert problem.path == ("path",)
     write(file, "no JSON")

@@ -62,7 +62,8 @@ class Pile(FileCorpus):
 
     def read_file(self, reader: Reader) -> Iterator[Document]:
         tally, grouped = reader.tally, bool(self.weights())
-        for record, place, name in _records(reader):
+        columns = ("text",) if self.subsets is None else ("text", "meta")
+        for record, place, name in _records(reader, columns):
             subset = ""
             if self.subsets is not None:
                 subset = value_at(record, _NAME)
@@ -84,18 +85,19 @@ class Pile(FileCorpus):
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
                 rule = "must be one of the Pile's subsets, or a pile_set_name among the first records"
-                yield Problem(("subsets",), rule, got=name, nearest=near[0] if near else None)
+                key = name if isinstance(self.subsets, dict) else list(self.subsets or ()).index(name)
+                yield Problem(("subsets", key), rule, got=name, nearest=near[0] if near else None)
 
     def _first_names(self) -> Iterator[str]:
         reader = Reader(self.files()[0], "", Tally(), on_bad_record="skip")
-        names = (value_at(record, _NAME) for record, _, _ in itertools.islice(_records(reader), _LOOKED_AT))
+        names = (value_at(record, _NAME) for record, _, _ in itertools.islice(_records(reader, ("meta",)), _LOOKED_AT))
         return (name for name in names if isinstance(name, str))
 
 
-def _records(reader: Reader) -> Iterator[tuple[dict[str, Any], BadPlace, str]]:
+def _records(reader: Reader, columns: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], BadPlace, str]]:
     """Each record with where it is, for messages, and the end of its document's name."""
     if reader.file.name.lower().endswith(_PARQUET):
-        yield from ((record, row, f"row {row.number}") for row, record in parquet_records(reader, ("text", "meta")))
+        yield from ((record, row, f"row {row.number}") for row, record in parquet_records(reader, columns))
     else:
         yield from ((record, reader, f"byte {reader.offset}") for record in json_records(reader))
 
