@@ -10,7 +10,9 @@ from reforge.tokenizers.bpe import BPE
 from reforge.tokenizers.byte_bpe import ByteBPE
 from reforge.tokenizers.character import Character
 from reforge.tokenizers.encoder import Encoder
+from reforge.tokenizers.existing import Existing
 from reforge.tokenizers.tokenizer import EOD, SPECIAL_TOKENS, TokenizerOptions
+from reforge.tokenizers.unigram import Unigram
 from reforge.tokenizers.vocabulary import Vocabulary
 from reforge.tokenizers.wordpiece import WordPiece
 
@@ -18,7 +20,9 @@ TOKENIZERS: dict[str, type[TokenizerOptions]] = {
     "wordpiece": WordPiece,
     "bpe": BPE,
     "byte_bpe": ByteBPE,
+    "unigram": Unigram,
     "character": Character,
+    "existing": Existing,
 }
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ def bert_tokenizer(model: models.WordPiece, lowercase: bool, morphemes: bool) ->
 
 def _morphemes_as_pieces() -> list[normalizers.Normalizer]:
     """Write what follows a joiner with ##, except at the edge of a word; a # of the text is a word by itself."""
-    edge = rf"(?:(?<=[\s{_PUNCTUATION}])|^){JOINER}+|{JOINER}+(?=[\s{_PUNCTUATION}]|$)"
+    edge = rf"(?:(?<=[\s{_PUNCTUATION}])|\A){JOINER}+|{JOINER}+(?=[\s{_PUNCTUATION}]|\z)"
     return [
         normalizers.Replace(Regex(edge), ""),
         normalizers.Replace("#", " # "),

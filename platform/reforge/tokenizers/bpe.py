@@ -13,10 +13,10 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 
 from reforge.tokenizers.merges import bpe_model, grow
 from reforge.tokenizers.metaspace import SPACE, metaspace, metaspace_decoder
-from reforge.tokenizers.trained import GrownOptions, count_characters, find_alphabet
+from reforge.tokenizers.trained import GrownOptions, check_room, count_characters, find_alphabet
 
 # White space that is no space, or a run of signs with the space before it.
-_APART = rf"[^\S ]+|{SPACE}?[^\s\p{{L}}\p{{M}}\p{{N}}{SPACE}]+"
+APART = rf"[^\S ]+|{SPACE}?[^\s\p{{L}}\p{{M}}\p{{N}}{SPACE}]+"
 
 
 class BPE(GrownOptions):
@@ -32,18 +32,19 @@ class BPE(GrownOptions):
 
     def train_on(self, sampled: list[str], special_tokens: Sequence[str]) -> Tokenizer:
         empty = self.assemble([*special_tokens], len(special_tokens))
-        alphabet = find_alphabet(empty, sampled, self.limit_alphabet)
-        spaces = {char for char in count_characters(empty, sampled) if char.isspace() and char != " "}
+        assert empty.normalizer is not None
+        alphabet = find_alphabet(empty.normalizer, sampled, self.limit_alphabet)
+        spaces = {char for char in count_characters(empty.normalizer, sampled) if char.isspace() and char != " "}
         start = sorted({*alphabet.kept, *spaces, SPACE})
         hint = f", or tokenizer.limit_alphabet below {max(2, self.vocab_size // 3)} (rarer characters become [UNK])"
-        self.check_room(self.vocab_size, len(special_tokens), len(start), str(alphabet), hint)
+        check_room(self.vocab_size, len(special_tokens), len(start), f"{alphabet}{len(start)} of them", hint)
         tokens = grow(empty, sampled, special_tokens, start, self.vocab_size, self.min_frequency)
         return self.assemble(tokens, len(special_tokens))
 
     def assemble(self, tokens: list[str], num_special: int) -> Tokenizer:
         tokenizer = Tokenizer(bpe_model(tokens, num_special, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.NFC()
-        apart = pre_tokenizers.Split(Regex(_APART), "isolated")
+        apart = pre_tokenizers.Split(Regex(APART), "isolated")
         tokenizer.pre_tokenizer = metaspace(self.pretokenize == "mecab", apart)
         tokenizer.decoder = metaspace_decoder()
         tokenizer.add_special_tokens(tokens[:num_special])

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 
 from reforge.tokenizers.merges import bpe_model, grow
 from reforge.tokenizers.metaspace import split_morphemes
-from reforge.tokenizers.trained import GrownOptions
+from reforge.tokenizers.trained import GrownOptions, check_room
 
 
 class ByteBPE(GrownOptions):
@@ -26,12 +26,13 @@ class ByteBPE(GrownOptions):
     kind: Literal["byte_bpe"] = "byte_bpe"
     min_frequency: int = Field(default=2, ge=1)
 
+    composes: ClassVar[bool] = False
     base_name: ClassVar[str] = "bytes"
 
     def train_on(self, sampled: list[str], special_tokens: Sequence[str]) -> Tokenizer:
         num_special = len(special_tokens)
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-        self.check_room(self.vocab_size, num_special, len(alphabet))
+        check_room(self.vocab_size, num_special, len(alphabet), f"{len(alphabet)} bytes")
         empty = self.assemble([*special_tokens], num_special)
         tokens = grow(empty, sampled, special_tokens, alphabet, self.vocab_size, self.min_frequency)
         return self.assemble(tokens, num_special)

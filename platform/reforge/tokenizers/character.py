@@ -28,7 +28,8 @@ class Character(GrownOptions):
 
     def train_on(self, sampled: list[str], special_tokens: Sequence[str]) -> Tokenizer:
         empty = self.assemble([*special_tokens], len(special_tokens))
-        characters = most_frequent(count_characters(empty, sampled))
+        assert empty.normalizer is not None
+        characters = most_frequent(count_characters(empty.normalizer, sampled))
         return self.assemble([*special_tokens, *characters][: self.vocab_size], len(special_tokens))
 
     def is_base(self, token: str) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from reforge.tokenizers.morphemes import Morphemes, wants_morphemes
 from reforge.tokenizers.units import unit_cutter
 
 _CACHE_BYTES = 150 << 20
@@ -22,7 +23,8 @@ _ENTRY_BYTES = 180  # of a dictionary entry, a str and a bytes object, beside th
 class Encoder:
     """A tokenizer's ids of text, without special tokens: what the text says about [MASK] is text.
 
-    Holds at most some 200 MB of words and their ids. One thread's worth of work; pickles as its tokenizer.
+    Text for a tokenizer that wants morphemes is cut into them here. Holds at most some 200 MB of words and their ids.
+    One thread's worth of work; pickles as its tokenizer.
     """
 
     def __init__(self, tokenizer: Tokenizer, cache_bytes: int = _CACHE_BYTES) -> None:
@@ -31,6 +33,7 @@ class Encoder:
         self._tokenizer.no_padding()
         self._cut, self._library = unit_cutter(self._tokenizer)
         self._library.encode_special_tokens = True
+        self._morphemes = Morphemes.of(tokenizer) if wants_morphemes(tokenizer) else None
         self._known: dict[str, bytes] = {}
         self._cache_bytes, self._used_bytes = cache_bytes, 0
 
@@ -45,6 +48,8 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
         """The ids of each text."""
+        if self._morphemes is not None:
+            texts = [self._morphemes.mark(text) for text in texts]
         units = [self._cut(text) for text in texts]
         self._learn(set().union(*units))
         known = self._known.__getitem__

@@ -6,7 +6,9 @@
 Source: Kudo and Richardson 2018 (https://arxiv.org/abs/1808.06226).
 """
 
-from tokenizers import Regex, decoders, pre_tokenizers
+from collections.abc import Sequence
+
+from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 
 from reforge.tokenizers.morphemes import JOINER
 
@@ -19,6 +21,12 @@ def metaspace(morphemes: bool, *further: pre_tokenizers.PreTokenizer) -> pre_tok
     return steps[0] if len(steps) == 1 else pre_tokenizers.Sequence(steps)
 
 
+def one_space_normalizer() -> normalizers.Normalizer:
+    """NFC, and one space for all white space within the text."""
+    one_space = normalizers.Replace(Regex(r"\s+"), " ")
+    return normalizers.Sequence([normalizers.NFC(), one_space, normalizers.Strip()])
+
+
 def metaspace_decoder() -> decoders.Decoder:
     return decoders.Metaspace(SPACE, prepend_scheme="always")
 
@@ -26,3 +34,13 @@ def metaspace_decoder() -> decoders.Decoder:
 def split_morphemes(morphemes: bool) -> list[pre_tokenizers.PreTokenizer]:
     """The step that cuts where morphemes meet, if they count."""
     return [pre_tokenizers.Split(Regex(f"{JOINER}+"), "removed")] if morphemes else []
+
+
+def split_special(tokens: Sequence[str]) -> pre_tokenizers.PreTokenizer:
+    """The step that takes apart what looks like a special token in the text, for models that look up any string."""
+    starts = "|".join(f"{_escaped(token[0])}(?={_escaped(token[1:])})" for token in tokens)
+    return pre_tokenizers.Split(Regex(f"{SPACE}?(?:{starts})"), "isolated")
+
+
+def _escaped(text: str) -> str:
+    return "".join(char if char.isalnum() else f"\\{char}" for char in text)

@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 from tokenizers import Tokenizer
+from tokenizers.normalizers import Normalizer
 
 from reforge.spec import UserError
 from reforge.tokenizers.morphemes import JOINER, Morphemes
@@ -30,7 +31,7 @@ class Alphabet(NamedTuple):
 
     def __str__(self) -> str:
         limited = f", limit_alphabet keeps {len(self.kept)}" if len(self.kept) < self.num_found else ""
-        return f"the text has {self.num_found} different characters{limited}; their "
+        return f"the text has {self.num_found} different characters{limited}; "
 
 
 class TrainedOptions(TokenizerOptions):
@@ -42,12 +43,16 @@ class TrainedOptions(TokenizerOptions):
     vocab_size: int = Field(default=16000, ge=len(SPECIAL_TOKENS) + 1, le=2**24)
     sample_mib: int = Field(default=64, ge=1, le=1024)
 
-    base_name: ClassVar[str] = "single characters"  # what the smallest tokens are, for messages
+    composes: ClassVar[bool] = True  # whether text is brought into NFC
+
+    @property
+    def sample_bytes(self) -> int:
+        return self.sample_mib * _MIB
 
     def train(self, texts: Iterable[str], special_tokens: Sequence[str] = SPECIAL_TOKENS) -> Tokenizer:
-        sampled = sample(texts, self.sample_mib * _MIB)
+        sampled = sample(texts, self.sample_bytes)
         if self.pretokenize == "mecab":
-            morphemes = Morphemes.of(self.assemble([*special_tokens], len(special_tokens)))
+            morphemes = Morphemes(self.composes)
             sampled = [morphemes.mark(text) for text in sampled]
         return self.train_on([_LONG_WORD.sub(r"\g<0> ", text) for text in sampled], special_tokens)
 
@@ -55,49 +60,51 @@ class TrainedOptions(TokenizerOptions):
     def train_on(self, sampled: list[str], special_tokens: Sequence[str]) -> Tokenizer:
         """Train on all of these texts, in which morphemes are marked if they count."""
 
-    @abstractmethod
-    def assemble(self, tokens: list[str], num_special: int) -> Tokenizer:
-        """The tokenizer that has these tokens by their ids, of which the first are special."""
-
 
 class GrownOptions(TrainedOptions):
     """A vocabulary that grows token by token, so that a smaller one is the beginning of a larger one."""
 
     shrinks: ClassVar[bool] = True
+    base_name: ClassVar[str] = "single characters"  # what the smallest tokens are, for messages
+
+    @abstractmethod
+    def assemble(self, tokens: list[str], num_special: int) -> Tokenizer:
+        """The tokenizer that has these tokens by their ids, of which the first are special."""
 
     def shrink(self, tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
         num_special = len(special_tokens_of(tokenizer))
         tokens = tokens_of(tokenizer)
-        self.check_room(vocab_size, num_special, sum(map(self.is_base, tokens[num_special:])))
+        num_base = sum(map(self.is_base, tokens[num_special:]))
+        check_room(vocab_size, num_special, num_base, f"{num_base} {self.base_name}")
         return self.assemble(tokens[:vocab_size], num_special)
 
     def is_base(self, token: str) -> bool:
         """Whether a token is there before the first one is made of others."""
         return len(token) == 1
 
-    def check_room(self, vocab_size: int, num_special: int, num_base: int, found: str = "", hint: str = "") -> None:
-        """Raise UserError where the smallest tokens leave a vocabulary no room for a single longer one."""
-        needed = num_special + num_base
-        if vocab_size <= needed:
-            raise UserError(
-                f"tokenizer.vocab_size {vocab_size} is too small for the alphabet: {found}{num_base} {self.base_name} "
-                f"and {num_special} special tokens need {needed} tokens before the first longer piece. "
-                f"Set tokenizer.vocab_size above {needed}{hint}"
-            )
+
+def check_room(vocab_size: int, num_special: int, num_base: int, base_name: str, hint: str = "") -> None:
+    """Raise UserError where the smallest tokens leave a vocabulary no room for a single longer one."""
+    needed = num_special + num_base
+    if vocab_size <= needed:
+        raise UserError(
+            f"tokenizer.vocab_size {vocab_size} is too small for the alphabet: {base_name} and {num_special} special "
+            f"tokens need {needed} tokens before the first longer piece. Set tokenizer.vocab_size above {needed}{hint}"
+        )
 
 
-def find_alphabet(tokenizer: Tokenizer, texts: Iterable[str], limit: int | None = None) -> Alphabet:
+def find_alphabet(normalizer: Normalizer, texts: Iterable[str], limit: int | None = None) -> Alphabet:
     """The characters of normalized texts without white space, sorted; with a limit only the most frequent ones."""
-    counts = count_characters(tokenizer, texts)
+    counts = count_characters(normalizer, texts)
     by_count = [char for char in most_frequent(counts) if not char.isspace()]
     return Alphabet(sorted(by_count[:limit]), len(by_count))
 
 
-def count_characters(tokenizer: Tokenizer, texts: Iterable[str]) -> Counter[str]:
+def count_characters(normalizer: Normalizer, texts: Iterable[str]) -> Counter[str]:
     """How often each character stands in the normalized texts."""
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(text if tokenizer.normalizer is None else tokenizer.normalizer.normalize_str(text))
+        counts.update(normalizer.normalize_str(text))
     del counts[JOINER]
     return counts
 

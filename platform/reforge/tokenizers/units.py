@@ -1,6 +1,11 @@
 """Where a tokenizer's text can be cut so that each part encodes to the ids that it has in the whole.
 
-Decided by the tokenizer's own JSON: only shapes named here are cut, all others are encoded whole.
+    BERT        |학교에서| |갔다.|            between white space
+    unigram     |학교에서| |갔다.|            between white space, which is one space wherever it stands
+    Metaspace   | 학교에서| 갔다.|\n 그|     before white space; the text's first word has its space written out
+    byte level  |학교에서| 갔다.|\n 그|      before white space
+
+Decided by the tokenizer's own JSON: only what is named here is cut, every other text is one unit.
 """
 
 import json
@@ -8,49 +13,113 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
+
+from reforge.tokenizers.bert import bert_tokenizer
+from reforge.tokenizers.bpe import APART
+from reforge.tokenizers.metaspace import SPACE, one_space_normalizer
+from reforge.tokenizers.morphemes import JOINER
 
 Cut = Callable[[str], list[str]]
+Step = dict[str, Any]
 
 # The library's white space is Unicode's; Python's has the separators 0x1c to 0x1f besides.
-_SPACE = r"[^\S\x1c-\x1f]"
-_BETWEEN_SPACES = re.compile(r"[\S\x1c-\x1f]+")
-_WITH_SPACE_BEFORE = re.compile(rf"{_SPACE}*[\S\x1c-\x1f]+|{_SPACE}+")
-# Control characters are removed before words are told apart, and these are white space to Python.
+_SPACE, _INK = r"[^\S\x1c-\x1f]", r"[\S\x1c-\x1f]"
+_BETWEEN = re.compile(f"{_INK}+")
+_BEFORE = re.compile(f"{_SPACE}*{_INK}+|{_SPACE}+")
+_BEFORE_SPACE = re.compile(" [^ ]*|[^ ]+")
+_SEPARATORS = re.compile(r"[\x1c-\x1f]")
+# BERT removes control characters before it looks for words; to Python some of them are white space.
 _REMOVED_BY_BERT = re.compile(r"[\x0b\x0c\x1c-\x1f\x85]")
-_BERT_WORDS = re.compile(r"[^ \n\t\r]+")
+_BERT_BETWEEN = re.compile(r"[^ \n\t\r]+")
+_PLAIN = (None, {"type": "NFC"})  # normalizers that change no white space
 
 
 def unit_cutter(tokenizer: Tokenizer) -> tuple[Cut, Tokenizer]:
     """A function from a text to its units, and the tokenizer whose ids of the units joined are those of the text."""
     parts = json.loads(tokenizer.to_str())
+    steps = _steps(parts["pre_tokenizer"], "pretokenizers")
     if any(not token["special"] for token in parts["added_tokens"]):
         return _whole, tokenizer
-    normalizers, pre_tokenizers = (
-        _flat(parts["normalizer"], "normalizers"),
-        _flat(parts["pre_tokenizer"], "pretokenizers"),
-    )
-    if [step["type"] for step in pre_tokenizers] == ["BertPreTokenizer"] and _like_bert(normalizers):
+    if _is_bert(parts, steps):
         return _bert_words, tokenizer
+    if parts["normalizer"] in _PLAIN and (_is_byte_level(steps) or (not steps and parts["model"].get("merges") == [])):
+        return _BEFORE.findall, tokenizer
+    if steps and _is_metaspace(steps[0]):
+        return _metaspace_cutter(tokenizer, parts, steps)
     return _whole, tokenizer
 
 
-def _flat(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
+def _metaspace_cutter(tokenizer: Tokenizer, parts: Step, steps: list[Step]) -> tuple[Cut, Tokenizer]:
+    """Whatever steps follow, they see one word."""
+    if parts["normalizer"] == _written(one_space_normalizer()):
+        return _words, tokenizer
+    if parts["normalizer"] not in _PLAIN:
+        return _whole, tokenizer
+    steps[0]["prepend_scheme"] = "never"
+    written = Tokenizer.from_str(json.dumps(parts))
+    # Of the steps known here this one ends words at other white space too.
+    apart = any(step["type"] == "Split" and step["pattern"] == {"Regex": APART} for step in steps)
+    return _with_first_space(_BEFORE if apart else _BEFORE_SPACE), written
+
+
+def _steps(part: Step | None, name: str) -> list[Step]:
     """The steps of a normalizer or pre-tokenizer."""
     if part is None:
         return []
     return list(part[name]) if part["type"] == "Sequence" else [part]
 
 
-def _like_bert(normalizers: list[dict[str, Any]]) -> bool:
-    return [step["type"] for step in normalizers] in (["BertNormalizer"], ["NFC", "BertNormalizer"]) and bool(
-        normalizers[-1]["clean_text"]
+def _is_bert(parts: Step, steps: list[Step]) -> bool:
+    morphemes = JOINER in json.dumps(parts["normalizer"], ensure_ascii=False)
+    for lowercase in (False, True):
+        ours = json.loads(bert_tokenizer(models.WordPiece(), lowercase, morphemes).to_str())
+        if parts["normalizer"] == ours["normalizer"] and parts["pre_tokenizer"] == ours["pre_tokenizer"]:
+            return True
+    normalizing = _steps(parts["normalizer"], "normalizers")
+    return (
+        [step["type"] for step in steps] == ["BertPreTokenizer"]
+        and [step["type"] for step in normalizing] == ["BertNormalizer"]
+        and bool(normalizing[0]["clean_text"])
     )
 
 
+def _is_byte_level(steps: list[Step]) -> bool:
+    if len(steps) == 2 and steps[0]["type"] == "Split" and steps[0]["pattern"] == {"Regex": f"{JOINER}+"}:
+        steps = steps[1:]
+    return (
+        [step["type"] for step in steps] == ["ByteLevel"]
+        and not steps[0]["add_prefix_space"]
+        and bool(steps[0]["use_regex"])
+    )
+
+
+def _is_metaspace(step: Step) -> bool:
+    return step == {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "always", "split": True}
+
+
+def _written(part: Any) -> Any:
+    return json.loads(part.__getstate__())
+
+
 def _whole(text: str) -> list[str]:
-    return [text]
+    return [text] if text else []
 
 
 def _bert_words(text: str) -> list[str]:
-    return _BERT_WORDS.findall(text) if _REMOVED_BY_BERT.search(text) else text.split()
+    return _BERT_BETWEEN.findall(text) if _REMOVED_BY_BERT.search(text) else text.split()
+
+
+def _words(text: str) -> list[str]:
+    if SPACE in text:  # at the start of a word it would stand in for the word's space
+        return [text]
+    return _BETWEEN.findall(text) if _SEPARATORS.search(text) else text.split()
+
+
+def _with_first_space(pattern: re.Pattern[str]) -> Cut:
+    """Cut a text whose first word has a space before it, as the tokenizer would write one."""
+
+    def cut(text: str) -> list[str]:
+        return pattern.findall(text if not text or text[0] in (" ", SPACE) else f" {text}")
+
+    return cut

@@ -4,6 +4,8 @@ Shapes: V vocabulary.
 """
 
 import json
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -11,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from reforge.tokenizers.metaspace import SPACE
 from reforge.tokenizers.tokenizer import SPECIAL_TOKENS
 
 SENTENCE_ENDS = frozenset(".!?。！？…")
+_IN_WORDS = "LMN"  # Unicode's letters, marks and numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,26 +32,25 @@ class Vocabulary:
     ends_sentence_V: NDArray[np.bool_]
     num_special: int = len(SPECIAL_TOKENS)
 
-    @property
-    def document_end(self) -> int:
-        """The id behind every document of a block: [EOD]'s where the vocabulary has it, else [SEP]'s."""
-        return len(SPECIAL_TOKENS) if self.num_special > len(SPECIAL_TOKENS) else SPECIAL_TOKENS.index("[SEP]")
-
-    @property
-    def never_text(self) -> list[int]:
-        """The special tokens that no text goes on with: all but `document_end`."""
-        return [token_id for token_id in range(self.num_special) if token_id != self.document_end]
-
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "Vocabulary":
-        """The vocabulary of `tokenizer`; a token goes on with a word where the model's prefix for that says so."""
-        prefix = json.loads(tokenizer.to_str())["model"].get("continuing_subword_prefix") or ""
+        """The vocabulary of `tokenizer`.
+
+        A token goes on with a word where the model's prefix for that says so. Without such a prefix a word begins with
+        its white space, so that letters without go on; signs are words by themselves, as in BERT.
+        """
+        parts = json.loads(tokenizer.to_str())
+        num_special, prefix = _num_special(tokenizer), parts["model"].get("continuing_subword_prefix") or ""
         tokens = [tokenizer.id_to_token(i) or "" for i in range(tokenizer.get_vocab_size())]
+        text_of = _byte_text if '"ByteLevel"' in json.dumps([parts["pre_tokenizer"], parts["decoder"]]) else _text
+        texts = [text_of(token.removeprefix(prefix)) for token in tokens]
+        go_on: Callable[[str, str], bool] = _has_prefix(prefix) if prefix else _goes_on
+        plain = np.arange(len(tokens)) >= num_special
         return cls(
             size=len(tokens),
-            continues_V=np.array([bool(prefix) and token.startswith(prefix) for token in tokens]),
-            ends_sentence_V=np.array([token.removeprefix(prefix) in SENTENCE_ENDS for token in tokens]),
-            num_special=_num_special(tokenizer),
+            continues_V=plain & [go_on(token, text) for token, text in zip(tokens, texts, strict=True)],
+            ends_sentence_V=plain & [text.rstrip()[-1:] in SENTENCE_ENDS for text in texts],
+            num_special=num_special,
         )
 
     @classmethod
@@ -60,3 +63,30 @@ def _num_special(tokenizer: Tokenizer) -> int:
     """How many ids from 0 on are special tokens."""
     added = tokenizer.get_added_tokens_decoder()
     return sum(1 for _ in takewhile(lambda i: i in added and added[i].special, range(len(added))))
+
+
+def _has_prefix(prefix: str) -> Callable[[str, str], bool]:
+    return lambda token, text: token.startswith(prefix)
+
+
+def _goes_on(token: str, text: str) -> bool:
+    # A replacement character stands for bytes of a letter that other tokens begin or end.
+    return text[:1] == "\ufffd" or unicodedata.category(text[:1] or " ")[0] in _IN_WORDS
+
+
+def _text(token: str) -> str:
+    return token.replace(SPACE, " ")
+
+
+def _byte_text(token: str) -> str:
+    return bytes(_BYTES.get(char, 0x3F) for char in token).decode(errors="replace")
+
+
+def _byte_characters() -> dict[str, int]:
+    """The byte that each character of a byte-level token stands for, as in GPT-2's encoder."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTES = _byte_characters()

@@ -14,7 +14,7 @@ from pydantic import Field
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from reforge.tokenizers.bert import PREFIX, bert_tokenizer, words_of
-from reforge.tokenizers.trained import GrownOptions, find_alphabet, tokens_of
+from reforge.tokenizers.trained import GrownOptions, check_room, find_alphabet, tokens_of
 
 _STAND_INS = 0xF0000  # private characters, which the normalizer removes from text
 _CHUNK_WORDS = 1 << 14
@@ -51,10 +51,12 @@ class WordPiece(GrownOptions):
 
     def _alphabet(self, tokenizer: Tokenizer, texts: list[str], num_special: int) -> list[str]:
         """Each character that the vocabulary starts from, and its ## form where it can stand inside a word."""
-        alphabet = find_alphabet(tokenizer, texts, self.limit_alphabet)
+        assert tokenizer.normalizer is not None
+        alphabet = find_alphabet(tokenizer.normalizer, texts, self.limit_alphabet)
         pieces = [*alphabet.kept, *(PREFIX + char for char in alphabet.kept if _continues_words(tokenizer, char))]
         limit = f", or tokenizer.limit_alphabet below {max(2, self.vocab_size // 3)} (rarer characters become [UNK])"
-        self.check_room(self.vocab_size, num_special, len(pieces), str(alphabet), limit)
+        base = f"{alphabet}with their ## forms {len(pieces)} characters"
+        check_room(self.vocab_size, num_special, len(pieces), base, limit)
         return pieces
 
     def _grow_words(self, tokenizer: Tokenizer, texts: list[str], start: list[str]) -> list[str]:
