@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reforge.batches import Data, Prepared, prepare
+from reforge.batches import Data, PackedSamples, Prepared, prepare
 from reforge.batches.packing import CLS, EOD, PAD, SEP
+from reforge.corpora.mixture import Mixture, Source
 from reforge.corpora.text import Text
 from reforge.tokenizers.wordpiece import WordPiece
 
@@ -87,3 +88,29 @@ def test_pairs_are_read_from_the_files_of_within(tmp_path: Path) -> None:
     assert pairs.folder == within.folder
     assert any("reused" in line for line in said)
     assert pairs.folder != run(tmp_path, pack="lines")[0].folder
+
+
+@pytest.mark.parametrize("pack", ["documents", "within"])
+def test_sources_come_as_often_as_they_weigh_in_training_only(tmp_path: Path, pack: str) -> None:
+    for name, texts in (("often", TEXTS[:20]), ("seldom", TEXTS[20:])):
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(f"{text}\n{name[0]}" for text in texts), encoding="utf-8")
+    sources = {
+        name: Source(corpus=Text(path=tmp_path / f"{name}.txt", documents_by="blank_line"), weight=weight)
+        for name, weight in (("often", 2.0), ("seldom", 0.5))
+    }
+    prepared, said = run(tmp_path, corpus=Mixture(sources=sources), pack=pack)
+    assert any(line.startswith("set often: ") for line in said)
+    assert isinstance(prepared.train, PackedSamples)
+    often, seldom = (len(one.shards) for one in prepared.train.sets)
+    num_blocks = 2 * often + round(0.5 * seldom)
+    rows = [prepared.train.rows_at(1, step, 32 * num_blocks) for step in range(4)]
+    for two_epochs in (rows[:2], rows[2:]):
+        counts = np.bincount(np.concatenate([each.samples for each in two_epochs]))
+        assert counts.tolist()[:often] == [4] * often
+        assert sum(counts[often:]) == 2 * round(0.5 * seldom)
+        assert max(counts[often:]) <= 2
+    assert isinstance(prepared.valid, PackedSamples)
+    assert {one.weight for one in prepared.valid.sets} == {1.0}
+    assert sum(one.weight == 2.0 for one in prepared.train.sets) == 1
+    if pack == "within":
+        prepared.train.check(partners=True)
