@@ -1,10 +1,12 @@
 """Korean Wikipedia, in the layouts people have it in: what a reader sees, and what was counted."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from reforge.corpora import Document, Tally
+from reforge.corpora import Corpus, Document, Tally
 from reforge.corpora.kowiki import Kowiki
 from reforge.corpora.parentheses import repair_parentheses
 
@@ -67,6 +69,43 @@ def test_title_and_body_layout(tmp_path: Path) -> None:
         "불\n불은 물질이 산소와 만나 타는 현상이다.",
     ]
     assert tally.dropped == {"title only": 1}
+
+
+def test_wikiextractor_json(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": "1",
+            "revid": "9",
+            "url": "https://example.org/1",
+            "title": "물",
+            "text": "물(水, )은 액체이다.\n성질.\n투명하다.",
+        },
+        {"id": "2", "revid": "9", "url": "https://example.org/2", "title": "불 &amp; 물", "text": ""},
+        {"id": "3", "title": "불", "text": "불\n\n불은 물질이 산소와 만나 타는 현상이다."},
+    ]
+    documents, tally = read(tmp_path / "wiki_00", "\n".join(map(json.dumps, rows)), min_chars=1)
+    assert documents == [
+        Document("wiki_00: 물", "물\n물(水)은 액체이다.\n투명하다."),
+        Document("wiki_00: 불", "불\n불은 물질이 산소와 만나 타는 현상이다."),
+    ]
+    assert tally.dropped == {"title only": 1}
+
+
+def test_every_layout_in_ranges(tmp_path: Path, reads_the_same_in_ranges: Callable[[Corpus, int], None]) -> None:
+    title_body = (
+        "\ufeff물\n물은 산소와 수소의 화합물이다.\n\n\n제목뿐\n\n불\r\n불은 물질이 산소와 만나 타는 현상이다.\r\n \r\n"
+    )
+    row = json.dumps({"title": "물", "text": "물은 산소와 수소의 화합물인 액체이다."}) + "\n"
+    layouts = {
+        "AA/wiki_00": "\n" + FARMER * 2 + "밖의 글\n" + FARMER[:-8],
+        "AA/wiki_01": FARMER,
+        "json": row * 3,
+        "titles.txt": title_body,
+    }
+    (tmp_path / "AA").mkdir()
+    for name, text in layouts.items():
+        (tmp_path / name).write_text(text)
+    reads_the_same_in_ranges(Kowiki(path=tmp_path), 60)
 
 
 def test_headings_stay_on_request_but_not_without_text_below(tmp_path: Path) -> None:

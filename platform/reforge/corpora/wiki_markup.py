@@ -178,6 +178,6 @@ def _paragraphs(lines: list[str], tally: Tally, keep_headings: bool, heading_of:
 
 def korean_heading(line: str) -> str | None:
     """The line if it is one of WikiExtractor's headings: short, one full stop at its end, and no Korean sentence."""
-    if not line.endswith(".") or len(line) > _HEADING_CHARS or line.endswith(_SENTENCE_ENDS):
+    if len(line) > _HEADING_CHARS or not line.endswith(".") or line.endswith(_SENTENCE_ENDS):
         return None
     return line if _HEADING.fullmatch(line) else None

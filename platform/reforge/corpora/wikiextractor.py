@@ -36,11 +36,12 @@ def doc_entries(reader: Reader) -> Iterator[Entry]:
     tally = reader.tally
     title, body, is_open = "", list[str](), False
     for line in reader.lines(cut_before=begins_doc):
-        if line.startswith("<doc") and begins_doc(line):
+        opening = _DOC.match(line) if line.startswith("<doc") else None
+        if opening:
             if is_open:
                 tally.fix("<doc> without its end")
                 yield _without_title_line(title, body)
-            title, body, is_open = _title_in(line), [], True
+            title, body, is_open = clean_title(opening["title"] or ""), [], True
         elif not is_open:
             if line and not line.isspace():
                 tally.fix("line outside <doc> left out")
@@ -85,14 +86,11 @@ def clean_title(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def _title_in(line: str) -> str:
-    match = _DOC.match(line)
-    return clean_title(match["title"] or "") if match else ""
-
-
 def _without_title_line(title: str, body: list[str]) -> Entry:
     start = next((index for index, line in enumerate(body) if line and not line.isspace()), len(body))
-    first = clean_title(body[start]) if start < len(body) else ""
+    first = body[start] if start < len(body) else ""
+    if first != title:
+        first = clean_title(first)
     return Entry(title or first, body[start + 1 :] if not title or first == title else body[start:])
 
 
