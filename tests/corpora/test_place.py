@@ -171,7 +171,7 @@ def test_a_bucket_that_is_not_there_is_a_problem(bucket: Any) -> None:
     ("changes", "says"),
     [
         ({"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_EC2_METADATA_DISABLED": "true"}, "redentials"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "127.0.0.1:9"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}, "127.0.0.1:9"),
     ],
     ids=["no credentials", "no server"],
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Literal
+from unicodedata import normalize
 
 from reforge.corpora.corpus import Document, Slice
 from reforge.corpora.encoding import Encoding, has_byte_lines
@@ -44,7 +45,7 @@ class Text(FileCorpus):
     def _lines(self, reader: Reader) -> Iterator[Document]:
         name, keep = f"{reader.name}: byte ", reader.tally.keep
         for line in reader.lines(encoding=self.encoding):
-            if text := clean(line):
+            if text := normalize("NFC", line).strip():
                 keep(text)
                 yield Document(f"{name}{reader.offset}", text)
 
