@@ -14,7 +14,7 @@ from reforge.corpora import Corpus, Slice
 
 _MIB = 1 << 20
 # Small enough that a lost task costs minutes, large enough that the padding at its end and its start-up cost nothing.
-_LEAST_BYTES = 4 * _MIB
+_LEAST_BYTES = 2 * _MIB
 _MOST_BYTES = 512 * _MIB
 _PARTS = 1024
 

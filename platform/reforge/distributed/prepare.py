@@ -23,8 +23,8 @@ def prepare_on_ray(job: PrepareJob | PretrainJob, resources: Resources, announce
     """The prepared corpus of a job, made by as many tasks at once as `scale.prepare_workers` says."""
     wanted = job.scale.prepare_workers
     num_cpus = resources.num_cpus if wanted == "auto" else min(wanted, resources.num_cpus)
-    executor = RayExecutor(num_cpus, start=lambda: start_if_none(resources))
-    return prepare(job.data, job.tokenizer, job.run.prepared_root, announce, executor)
+    with RayExecutor(num_cpus, start=lambda: start_if_none(resources)) as run:
+        return prepare(job.data, job.tokenizer, job.run.prepared_root, announce, run)
 
 
 def _prepare(default_spec: Path, arguments: Sequence[str] | None) -> None:

@@ -35,33 +35,41 @@ class RayExecutor:
 
     def __init__(self, num_cpus: int, start: Callable[[], None]) -> None:
         self.num_cpus, self._start = num_cpus, start
+        self._counter: ActorHandle | None = None
+
+    def __enter__(self) -> "RayExecutor":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._counter is not None:
+            ray.kill(self._counter)
 
     def __call__(self, function: Callable[[T, Tick], R], tasks: Sequence[T], tick: Tick) -> Iterator[tuple[int, R]]:
         """Run all tasks; yields index and result as they end."""
         if self.num_cpus == 1 or len(tasks) <= 1:
             yield from in_process(function, tasks, tick)
             return
-        self._start()
-        counter = _Counter.remote()  # type: ignore[attr-defined]
-        try:
-            yield from self._run(function, tasks, tick, counter)
-        finally:
-            ray.kill(counter)
+        if self._counter is None:
+            self._start()
+            self._counter = _Counter.remote()  # type: ignore[attr-defined]
+        yield from self._run(function, tasks, tick, self._counter)
 
     def _run(
         self, function: Callable[[T, Tick], R], tasks: Sequence[T], tick: Tick, counter: ActorHandle
     ) -> Iterator[tuple[int, R]]:
         running: dict[ray.ObjectRef, int] = {}
         waiting = iter(enumerate(tasks))
-        shared = ray.put(function)
+        shared, folder, counted = ray.put(function), str(Path.cwd()), counter.take.remote()
         try:
             while True:
                 for index, task in _first(waiting, _TASKS_A_CPU * self.num_cpus - len(running)):
-                    running[_run_task.remote(shared, task, counter, str(Path.cwd()))] = index
+                    running[_run_task.remote(shared, task, counter, folder)] = index
                 if not running:
                     break
                 done, _ = ray.wait(list(running), timeout=_POLL_EVERY_SECONDS)
-                tick(*ray.get(counter.take.remote()))
+                if ray.wait([counted], timeout=0)[0]:
+                    tick(*ray.get(counted))
+                    counted = counter.take.remote()
                 for reference in done:
                     yield running.pop(reference), _result(reference)
         finally:
