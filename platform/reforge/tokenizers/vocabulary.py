@@ -32,6 +32,16 @@ class Vocabulary:
     ends_sentence_V: NDArray[np.bool_]
     num_special: int = len(SPECIAL_TOKENS)
 
+    @property
+    def document_end(self) -> int:
+        """The id behind every document of a block: [EOD]'s where the vocabulary has it, else [SEP]'s."""
+        return len(SPECIAL_TOKENS) if self.num_special > len(SPECIAL_TOKENS) else SPECIAL_TOKENS.index("[SEP]")
+
+    @property
+    def never_text(self) -> list[int]:
+        """The special tokens that no text goes on with: all but `document_end`."""
+        return [token_id for token_id in range(self.num_special) if token_id != self.document_end]
+
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "Vocabulary":
         """The vocabulary of `tokenizer`.
