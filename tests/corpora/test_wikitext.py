@@ -7,8 +7,8 @@ from reforge.corpora.wiki_markup import clean
 from reforge.corpora.wikitext import WikitextError, heading_of, plain_text
 
 FARMER = """{{인물 정보|이름=김 아무개|그림=[[파일:farmer.jpg|100px]]}}
-'''김 아무개'''({{llang|en|Some Kim}}, {{발음|김}}, 1901년 ~ )는 [[소설|이야기]]에 나오는 [[농부]]이다.<ref>{{책 인용|제목=글
-}}</ref>
+'''김 아무개'''({{llang|en|Some Kim}}, {{발음|김}}, 1901년 ~ )는 [[소설|이야기]]에 나오는 [[농부]]이다.<ref>
+{{책 인용|제목=글}}</ref>
 [[파일:field.png|섬네일|오른쪽|[[밭]]에서 쉬는 소]]
 {| class="wikitable"
 ! 해 !! 소

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from reforge.corpora.wiki_markup import korean_heading
+from reforge.corpora.wiki_markup import HeadingOf, korean_heading
 from reforge.corpora.wikipedia import WikiFiles
 
 
@@ -11,6 +11,5 @@ class Kowiki(WikiFiles):
 
     kind: Literal["kowiki"] = "kowiki"
 
-    @staticmethod
-    def extracted_heading(line: str) -> str | None:
-        return korean_heading(line)
+    def extracted_headings(self) -> HeadingOf:
+        return korean_heading

@@ -76,7 +76,7 @@ def clean(text: str, tally: Tally, *, keep_headings: bool, heading_of: HeadingOf
         text = _remove_tags(text, tally)
     if "[[" in text or "{{" in text or "[http" in text:
         text = _remove_links(text, tally)
-    if "_" in text:
+    if "formula_" in text or "codice_" in text:
         text = _remove_formula_sentences(text, tally)
     if any(sign in text and pattern.search(text) for sign, pattern in _EMPTY_QUOTE.items()):
         text = _replace(_EMPTY_QUOTES, "", text, tally, "empty quotation marks")
@@ -181,3 +181,8 @@ def korean_heading(line: str) -> str | None:
     if len(line) > _HEADING_CHARS or not line.endswith(".") or line.endswith(_SENTENCE_ENDS):
         return None
     return line if _HEADING.fullmatch(line) else None
+
+
+def no_heading(line: str) -> str | None:
+    """None, whatever the line: nothing tells headings from short sentences."""
+    return None

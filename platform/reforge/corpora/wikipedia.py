@@ -10,6 +10,7 @@ from typing import Literal
 from reforge.corpora.articles import Article, Articles
 from reforge.corpora.mediawiki_xml import Page, pages
 from reforge.corpora.reader import Reader
+from reforge.corpora.wiki_markup import HeadingOf, no_heading
 from reforge.corpora.wikiextractor import begins_doc, clean_title, doc_entries, json_entries, title_body_entries
 from reforge.corpora.wikitext import WikitextError, heading_of, plain_text
 
@@ -17,10 +18,9 @@ from reforge.corpora.wikitext import WikitextError, heading_of, plain_text
 class WikiFiles(Articles):
     """Articles of a wiki in any layout."""
 
-    @staticmethod
     @abstractmethod
-    def extracted_heading(line: str) -> str | None:
-        """The heading that a line of an extractor's text is, None for any other; nothing marks them there."""
+    def extracted_headings(self) -> HeadingOf:
+        """What tells the headings in an extractor's text, where nothing marks them."""
 
     def articles(self, reader: Reader) -> Iterator[Article]:
         first = reader.first_line()
@@ -28,8 +28,9 @@ class WikiFiles(Articles):
             yield from _dump_articles(reader)
             return
         layout = json_entries if first.startswith('{"') else doc_entries if begins_doc(first) else title_body_entries
+        headings = self.extracted_headings()
         for title, lines in layout(reader):
-            yield Article(title, "\n".join(lines), self.extracted_heading)
+            yield Article(title, "\n".join(lines), headings)
 
 
 class Wikipedia(WikiFiles):
@@ -37,9 +38,8 @@ class Wikipedia(WikiFiles):
 
     kind: Literal["wikipedia"] = "wikipedia"
 
-    @staticmethod
-    def extracted_heading(line: str) -> str | None:
-        return None
+    def extracted_headings(self) -> HeadingOf:
+        return no_heading
 
 
 def _dump_articles(reader: Reader) -> Iterator[Article]:
