@@ -115,8 +115,9 @@ class _Preparation:
             {
                 "format": FORMAT,
                 "fingerprint": self.request.shards_key,
-                "data": self.data.model_dump(mode="json"),
-                "tokenizer": self.request.options.model_dump(mode="json"),
+                # As they identify the result: where files lie has no part in it.
+                "data": {**self.data.model_dump(mode="json"), "corpus": self.data.corpus.identity()},
+                "tokenizer": {**self.request.options.identity(), "vocab_size": self.request.options.vocab_size},
                 "vocab_size": tokenizer.get_vocab_size(),
                 "block_tokens": self.data.block_tokens,
                 "corpus": tally.as_dict(),
