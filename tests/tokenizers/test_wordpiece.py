@@ -1,8 +1,5 @@
 """WordPiece: the same from the same text, Korean left whole, and a clear word about vocabularies that can't work."""
 
-import os
-import subprocess
-import sys
 import unicodedata
 
 import pytest
@@ -10,35 +7,18 @@ from tokenizers import Tokenizer
 
 from reforge.spec import UserError
 from reforge.tokenizers import SPECIAL_TOKENS
-from reforge.tokenizers.sample import pieces, sample
+from reforge.tokenizers.morphemes import Morphemes
 from reforge.tokenizers.wordpiece import WordPiece
 
 KOREAN = [
     "학교에 갔다. 학교에서 친구를 만났다. 친구와 학교 앞에서 놀았다.",
     "나는 학교에 가는 친구를 좋아한다. 漢字와 English, café, 123도 있다.",
 ] * 5
-TRAIN = """
-import sys
-from pydoc_data.topics import topics
-from reforge.tokenizers.wordpiece import WordPiece
-texts = [topics[name] for name in sorted(topics, reverse=sys.argv[1] == "reversed")]
-sys.stdout.write(WordPiece(vocab_size=3000, limit_alphabet=60).train(texts).to_str())
-"""
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     return WordPiece(vocab_size=120).train(KOREAN)
-
-
-def test_training_gives_the_same_bytes_in_every_process() -> None:
-    outputs = set()
-    for order, threads, hash_seed in (("sorted", "1", "1"), ("sorted", "2", "2"), ("reversed", "2", "3")):
-        env = {**os.environ, "RAYON_NUM_THREADS": threads, "PYTHONHASHSEED": hash_seed}
-        done = subprocess.run([sys.executable, "-c", TRAIN, order], env=env, capture_output=True, check=True)
-        outputs.add(done.stdout)
-    assert len(outputs) == 1
-    assert Tokenizer.from_str(outputs.pop().decode()).get_vocab_size() == 3000
 
 
 def test_special_tokens_come_first_and_only_they_are_special(tokenizer: Tokenizer) -> None:
@@ -86,24 +66,22 @@ def test_limit_alphabet_keeps_the_most_frequent_characters() -> None:
     assert "[UNK]" not in tokenizer.encode("학교").tokens
 
 
-def test_the_sample_is_bounded_and_depends_on_the_texts_alone() -> None:
-    texts = [f"문서 {number} " + "가나다라 " * (number % 40) for number in range(2000)]
-    total = sum(len(text.encode()) for text in texts)
-    assert sample(texts, total) == texts
-    kept = sample(texts, total // 3)
-    assert total // 10 < sum(len(text.encode()) for text in kept) <= total // 3
-    assert sorted(sample(reversed(texts), total // 3)) == sorted(kept)
+def test_training_on_stand_ins_finds_what_the_library_finds() -> None:
+    """Morphemes are trained on words in other letters; on words alone that is the library's own training."""
+    options = WordPiece(vocab_size=200)
+    made = options.assemble([*SPECIAL_TOKENS], len(SPECIAL_TOKENS))
+    start = [*SPECIAL_TOKENS, *options._alphabet(made, KOREAN, len(SPECIAL_TOKENS))]
+    by_stand_ins = options._grow_morphemes(made, KOREAN, start)
+    assert by_stand_ins == options._grow_words(made, KOREAN, start)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "짧다", "가" * 1000, "가나다 라마\n바사 " * 100, "가나다라마바사아자차" * 30 + "\n"]
-)
-def test_pieces_join_to_the_text(text: str) -> None:
-    parts = list(pieces(text, max_chars=40))
-    assert "".join(parts) == text
-    assert max(map(len, parts)) <= 40
-
-
-def test_pieces_end_where_words_do() -> None:
-    words = "낱말 " * 1000
-    assert all(part.endswith(" ") for part in pieces(words, max_chars=50))
+def test_morphemes_behind_the_first_have_continuing_pieces_only() -> None:
+    pytest.importorskip("mecab")
+    tokenizer = WordPiece(vocab_size=160, pretokenize="mecab").train(KOREAN)
+    text = Morphemes.of(tokenizer).mark("학교에서 갔다. #漢字와 ##친구는")
+    tokens = tokenizer.encode(text).tokens
+    assert tokens[:2] == ["학교", "##에서"]
+    assert tokens[tokens.index(".") - 1].startswith("##")
+    assert tokens.count("#") == tokens.count("[UNK]") == 0 or tokens.count("#") == 3
+    assert "친구" in tokens
+    assert not any(token.startswith("##") and token[2:3] in "#.漢字" for token in tokens if len(token) > 2)

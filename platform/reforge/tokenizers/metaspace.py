@@ -38,9 +38,10 @@ def split_morphemes(morphemes: bool) -> list[pre_tokenizers.PreTokenizer]:
 
 def split_special(tokens: Sequence[str]) -> pre_tokenizers.PreTokenizer:
     """The step that takes apart what looks like a special token in the text, for models that look up any string."""
-    starts = "|".join(f"{_escaped(token[0])}(?={_escaped(token[1:])})" for token in tokens)
+    starts = "|".join(f"{escaped(token[0])}(?={escaped(token[1:])})" for token in tokens)
     return pre_tokenizers.Split(Regex(f"{SPACE}?(?:{starts})"), "isolated")
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """The text for the library's regular expressions."""
     return "".join(char if char.isalnum() else f"\\{char}" for char in text)

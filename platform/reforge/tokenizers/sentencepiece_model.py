@@ -3,13 +3,14 @@
 Source: sentencepiece_model.proto of https://github.com/google/sentencepiece, read by its own Python package.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from reforge.spec import UserError
 from reforge.tokenizers.merges import merges_of
-from reforge.tokenizers.metaspace import SPACE, split_morphemes
+from reforge.tokenizers.metaspace import SPACE, escaped, split_morphemes
 
 _TYPES = {1: "normal", 2: "unknown", 3: "control", 4: "user", 5: "unused", 6: "byte"}
 _UNIGRAM, _BPE = 1, 2
@@ -48,10 +49,16 @@ def tokenizer_of(content: bytes, name: str, morphemes: bool = False) -> Tokenize
         raise UserError(f"{name} has white space at the end of its pieces, which is not supported")
     tokenizer = Tokenizer(_model(model, pieces, name))
     tokenizer.normalizer = _normalizer(model.normalizer_spec)
+    symbols = [piece.text for piece in pieces if piece.type == "user"]
+    if symbols and (model.trainer_spec.model_type == _BPE or not all(map(_is_stable(tokenizer.normalizer), symbols))):
+        raise UserError(f"{name} has symbols of its own ({symbols[0]!r}), which is supported for unigram models only")
     tokenizer.pre_tokenizer, tokenizer.decoder = _spaces(model, pieces, morphemes)
     tokenizer.add_special_tokens([piece.text for piece in pieces if piece.type in ("unknown", "control")])
-    tokenizer.add_tokens([AddedToken(piece.text, normalized=False) for piece in pieces if piece.type == "user"])
     return tokenizer
+
+
+def _is_stable(normalizer: normalizers.Normalizer) -> Callable[[str], bool]:
+    return lambda text: normalizer.normalize_str(text).strip() == text
 
 
 def _parsed(content: bytes) -> Any:
@@ -100,11 +107,11 @@ def _normalizer(spec: Any) -> normalizers.Normalizer:
 
 
 def _spaces(model: Any, pieces: list[Piece], morphemes: bool) -> tuple[pre_tokenizers.PreTokenizer, decoders.Decoder]:
-    within_words = not any(SPACE in piece.text[1:] for piece in pieces if piece.type in ("normal", "user"))
-    meta = pre_tokenizers.Metaspace(SPACE, prepend_scheme="never", split=within_words)
-    pre_tokenizer = pre_tokenizers.Sequence([meta, *split_morphemes(morphemes)]) if morphemes else meta
-    scheme = "always" if model.normalizer_spec.add_dummy_prefix else "never"
-    decoder = decoders.Metaspace(SPACE, prepend_scheme=scheme)
-    if any(piece.type == "byte" for piece in pieces):
-        return pre_tokenizer, decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), decoder])
-    return pre_tokenizer, decoder
+    within_words = not any(SPACE in piece.text[1:] for piece in pieces if piece.type == "normal")
+    steps = [pre_tokenizers.Metaspace(SPACE, prepend_scheme="never", split=within_words), *split_morphemes(morphemes)]
+    if symbols := [piece.text for piece in pieces if piece.type == "user"]:
+        steps.append(pre_tokenizers.Split(Regex("|".join(map(escaped, sorted(symbols, key=len)[::-1]))), "isolated"))
+    decoding = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if model.normalizer_spec.add_dummy_prefix:
+        decoding.append(decoders.Strip(" ", 1, 0))
+    return pre_tokenizers.Sequence(steps), decoders.Sequence(decoding)
