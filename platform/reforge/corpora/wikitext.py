@@ -1,7 +1,9 @@
 """Wiki markup as editors write it, turned into the text that a reader of the page sees.
 
-page -> without references, formulas, code, closing sections -> mwparserfromhell's nodes -> text, headings as they were
+page -> without references, formulas, code, closing sections -> without what does not nest
+     -> mwparserfromhell's nodes -> text, headings as they were
 
+Plain links, tables and the signs of lists are most of the markup and most of the parser's time: patterns take them.
 What is left of templates and the like is mended by `wiki_markup.clean`, as in text from any other extractor.
 """
 
@@ -25,13 +27,20 @@ _CLOSING_SECTIONS = {
 }  # fmt: skip
 _STYLE = re.compile(r"'{2,5}")
 _SWITCH = re.compile(r"__[A-Z가-힣]+__")
-_SPACE_LEFT = re.compile(r"(?<=\S) +(?=[,.](?:\s|$))", re.M)  # of a template in the middle of a sentence
+_SPACE_LEFT = re.compile(r"(?<=\S)[ \u00a0]+(?=[,.](?:\s|$))", re.M)  # of a template in the middle of a sentence
 _VARIANT = re.compile(r"-\{(?:[^{}|]*\|)?(?:[a-z-]+:)?([^{};]*)[^{}]*\}-")
 
 _HIDDEN_LINK = re.compile(
     r"(?:분류|파일|그림|미디어|category|file|image|media|kategorie|datei|bild|catégorie|fichier|categoría|archivo|"
-    r"カテゴリ|ファイル|分类|文件|категория|файл|categoria|[a-z]{2,3}(?:-[a-z-]+)?)\s*:|.*\.(?:jpe?g|png|svg|gif|tiff?|og[gv]|webm)$",
+    r"カテゴリ|ファイル|分类|文件|категория|файл|categoria)\s*:|.*\.(?:jpe?g|png|svg|gif|tiff?|og[gv]|webm)$",
     re.I,
+)
+_OTHER_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z-]+)?:\S")
+_PLAIN_LINK = re.compile(r"\[\[([^\[\]{}<>|\n]+)(?:\|([^\[\]{}<>|\n]*))?\]\]")
+_LIST_SIGN = re.compile(r"^[*#:;]+", re.M)
+_TABLE_START, _TABLE_END = r"[ \t:]*\{\|", r"[ \t]*\|\}(?!\})"
+_INNERMOST_TABLE = re.compile(
+    rf"^{_TABLE_START}[^\n]*\n(?:(?!{_TABLE_START}|{_TABLE_END})[^\n]*\n)*+{_TABLE_END}", re.M
 )
 # Templates that show one of their arguments.
 _SHOWN = {
@@ -59,7 +68,8 @@ def plain_text(wikitext: str, tally: Tally) -> str:
     text = remove_elements(wikitext, tally)
     text, times = _CODE_BLOCK.subn("", text)
     tally.fix("code block", times)
-    text = _parsed(_without_closing_sections(text, tally), tally)
+    text = _without_what_does_not_nest(_without_closing_sections(text, tally), tally)
+    text = _parsed(text, tally)
     return _SPACE_LEFT.sub("", _SWITCH.sub("", _VARIANT.sub(r"\1", _STYLE.sub("", text))))
 
 
@@ -67,6 +77,15 @@ def heading_of(line: str) -> str | None:
     """The title in a line such as `== 개요 ==`, None for any other line."""
     match = _HEADING.fullmatch(line) if line[0] == "=" else None
     return match[2] or None if match else None
+
+
+def _without_what_does_not_nest(text: str, tally: Tally) -> str:
+    times = 1
+    while times and "{|" in text:
+        text, times = _INNERMOST_TABLE.subn("", text)
+        tally.fix("table left out", times)
+    text = _LIST_SIGN.sub("", text)
+    return _PLAIN_LINK.sub(lambda link: _link_text(link[1], link[2], tally), text)
 
 
 def _parsed(text: str, tally: Tally) -> str:
@@ -113,7 +132,7 @@ def _node_text(node: Node, tally: Tally) -> str:
         case Text():
             return node.value
         case Wikilink():
-            return _link_text(node, tally)
+            return _link_text(str(node.title), None if node.text is None else _shown(node.text, tally), tally)
         case Template():
             return _template_text(node, tally)
         case Tag():
@@ -131,13 +150,13 @@ def _node_text(node: Node, tally: Tally) -> str:
     return ""  # an argument: {{{1}}} in a page that is no template
 
 
-def _link_text(link: Wikilink, tally: Tally) -> str:
-    target = str(link.title).strip()
-    if _HIDDEN_LINK.match(target):
+def _link_text(target: str, label: str | None, tally: Tally) -> str:
+    target = target.strip()
+    if _HIDDEN_LINK.match(target) or (label is None and _OTHER_LANGUAGE.match(target)):
         tally.fix("category or file link")
         return ""
     tally.fix("link")
-    return _shown(link.text, tally) if link.text is not None else target.removeprefix(":")
+    return label if label is not None else target.removeprefix(":")
 
 
 def _template_text(template: Template, tally: Tally) -> str:
