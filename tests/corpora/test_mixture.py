@@ -1,6 +1,7 @@
 """Several corpora as one: names, groups, weights, and what is wrong with a mixture."""
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,9 +145,16 @@ def test_what_is_wrong_with_a_source_is_said_with_its_line(folder: Path, line: s
     assert any(f"{folder}/job.yaml:5: {says}" in str(problem) for problem in raised.value.problems), raised.value
 
 
-def test_sources_have_names() -> None:
-    for sources in ({}, {"": Source(corpus=PythonDocs())}):
+def test_sources_have_names(folder: Path) -> None:
+    source = Source(corpus=Text(path=folder / "text"))
+    for sources in ({}, {"": source}):
         with pytest.raises(ValueError, match="sources"):
             Mixture(sources=sources)
-    [problem] = Mixture(sources={"a/b": Source(corpus=PythonDocs())}).problems()
+    [problem] = Mixture(sources={"a/b": source}).problems()
     assert str(problem) == 'sources.a/b: must have a name without "/"'
+
+
+def test_a_mixture_survives_a_pickle(folder: Path) -> None:
+    corpus = pickle.loads(pickle.dumps(mixture(folder)))
+    assert corpus == mixture(folder)
+    assert list(corpus.read(pickle.loads(pickle.dumps(corpus.whole())), Tally())) == list(corpus.documents(Tally()))

@@ -2,12 +2,17 @@
 
 import gzip
 import itertools
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from reforge.corpora import Tally, reader
+from reforge.corpora.csv import Csv
+from reforge.corpora.jsonl import Jsonl
 from reforge.corpora.reader import Reader
+from reforge.corpora.text import Text
 from reforge.spec import UserError
 
 CONTENTS = {
@@ -147,3 +152,30 @@ def test_the_damage_of_a_packed_file_is_counted_once(tmp_path: Path) -> None:
         assert tally.dropped == whole.dropped
     with pytest.raises(UserError, match=r"a\.gz is no whole \.gz file"):
         lines(file)
+
+
+PIECES = [
+    *(b"\n", b"\n\n", b"\r\n", b"\r", b"\0", b"\xff", b" ", b"\t", b"a", b"text", b"[]", b'"', b"\xc2\x85"),
+    *("가".encode(), "\ufeff".encode(), "한글".encode("cp949")),
+    *(b'{"text": "x"}', b'{"text": "\xea\xb0\x80\\n"}', b'{"text": 1}'),
+]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_anything_at_all_reads_the_same_in_ranges(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch, reads_the_same_in_ranges: Callable[..., None]
+) -> None:
+    chance = random.Random(seed)
+    monkeypatch.setattr(reader, "_BLOCK_BYTES", chance.choice([1, 2, 7, 1 << 20]))
+    monkeypatch.setattr(reader, "_LINE_BYTES", chance.choice([8, 30, 1 << 28]))
+    content = gzip.compress(b"".join(chance.choices(PIECES, k=30)))
+    file = tmp_path / "a.txt.gz"
+    file.write_bytes(content[: chance.choice([None, -1, chance.randrange(10, len(content))])])
+    for corpus in (
+        Text(path=file, documents_by="line", on_bad_record="skip"),
+        Text(path=file, documents_by="blank_line", on_bad_record="skip"),
+        Jsonl(path=file, on_bad_record="skip", encoding=chance.choice(["utf-8", "cp949"])),
+        Csv(path=file, column=1, header=chance.choice([True, False]), quoting="none", on_bad_record="skip"),
+        Csv(path=file, quoting="none", on_bad_record="skip"),
+    ):
+        reads_the_same_in_ranges(corpus, times=1)

@@ -55,17 +55,18 @@ class Csv(FileCorpus):
         return self.quoting == "none" and has_byte_lines(self.encoding)
 
     def read_file(self, reader: Reader) -> Iterator[Document]:
-        first = next(Reader(reader.file, reader.name, Tally(), reader.on_bad_record).lines(encoding=self.encoding), "")
-        delimiter = self.delimiter or _likely_delimiter(reader.name, first)
+        head = Reader(reader.file, reader.name, Tally(), reader.on_bad_record)
+        first = next(head.lines(encoding=self.encoding), None)
+        if first is None and not head.num_bad:
+            return
+        delimiter = self.delimiter or _likely_delimiter(reader.name, first or "")
         rows = self._split(reader, delimiter) if self.quoting == "none" else self._parsed(reader, delimiter)
-        header = None
-        if self.header:
-            header = first.split(delimiter) if self.quoting == "none" else next(rows, [])
-            if reader.start == 0 and self.quoting == "none":
-                next(rows, None)
-        picks = self._picks(header, reader) if first else None
+        header = [] if head.num_bad else (first or "").split(delimiter)
+        if self.header and reader.start == 0 and not head.num_bad:
+            header = next(rows, [])
+        picks = self._picks(header, reader)
         for row in rows if picks else ():
-            yield from self._document(row, picks or [], len(header or ()), reader)
+            yield from self._document(row, picks or [], len(header) if self.header else 0, reader)
 
     def _document(self, row: list[str], picks: list[int], num_columns: int, reader: Reader) -> Iterator[Document]:
         if num_columns and len(row) != num_columns:
@@ -78,22 +79,16 @@ class Csv(FileCorpus):
         else:
             reader.tally.drop("empty")
 
-    def _picks(self, header: list[str] | None, reader: Reader) -> list[int] | None:
+    def _picks(self, header: list[str], reader: Reader) -> list[int] | None:
         """Index of each column; None where the file lacks one."""
-        names = [name.strip().strip('"') for name in header or ()]
-        picks = []
-        for column in self._columns:
-            if isinstance(column, int):
-                picks.append(column - 1)
-            elif column in names:
-                picks.append(names.index(column))
-            else:
-                message = (
-                    f"{reader.file}: must have a column {column!r}, has {', '.join(names)}{nearest(column, names)}"
-                )
-                reader.bad("file without a column", message, placed=True)
-                return None
-        return picks
+        names = [name.strip().strip('"') for name in header]
+        missing = next((name for name in self._columns if isinstance(name, str) and name not in names), None)
+        if missing is None:
+            return [column - 1 if isinstance(column, int) else names.index(column) for column in self._columns]
+        if reader.on_bad_record == "fail" or not reader.start:  # all ranges find it missing: the first one counts it
+            has = f"has {', '.join(names) or 'none that can be read'}{nearest(missing, names)}"
+            reader.bad("file without a column", f"{reader.file}: must have a column {missing!r}, {has}", placed=True)
+        return None
 
     def _split(self, reader: Reader, delimiter: str) -> Iterator[list[str]]:
         for line in reader.lines(encoding=self.encoding):

@@ -49,7 +49,7 @@ class Reader:
         self.num_bad = 0
         self._encoding: Encoding = "utf-8"
         self._mark_bytes = 0  # of the byte order mark before the first line
-        self._in_range = False
+        self._begun = False
         self._lines_read = 0
         self._lines_before: int | None = None if start else 0
 
@@ -74,7 +74,7 @@ class Reader:
                 yield from self._between_cuts(content, cut_before)
         except DamagedError as error:
             # Counted by the range that the damage ends, not by those that lie behind it.
-            if self.on_bad_record == "fail" or self._in_range or not self.start:
+            if self.on_bad_record == "fail" or self._begun or not self.start:
                 self.bad("rest of a damaged file", str(error), placed=True)
 
     def decoded(self, raw: bytes) -> str | None:
@@ -139,13 +139,13 @@ class Reader:
                 self.offset, offset = offset, offset + len(raw) + 1
                 if self.offset < self.start:
                     continue  # the line that began before this range, or its end
-                self._in_range = True
+                too_long = len(raw) > _LINE_BYTES
                 if not begun or self.offset >= stop:
-                    is_cut = cut_before is None or cut_before(self._shown(raw))
+                    is_cut = cut_before is None or (not too_long and cut_before(self._shown(raw)))
                     if is_cut and self.offset >= stop:
                         return
-                    begun = begun or is_cut
-                if len(raw) > _LINE_BYTES:
+                    begun = self._begun = begun or is_cut
+                if begun and too_long:
                     self.bad("line too long", f"a line of more than {_LINE_BYTES >> 20} MiB")
                 elif begun:
                     yield raw if self.offset else self._without_mark(raw)
