@@ -8,7 +8,7 @@ Every step counts in the tally what it changed.
 import html
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from reforge.corpora.parentheses import repair_parentheses
 from reforge.corpora.tally import Tally
@@ -84,7 +84,8 @@ def clean(text: str, tally: Tally, *, keep_headings: bool, heading_of: HeadingOf
         text, times = repair_parentheses(text)
         tally.fix("parentheses repaired", times)
     lines = _spaced_lines(text, has_odd_space)
-    lines = _without_tables(lines, tally)
+    if "|" in text or "=" in text or "}}" in text:
+        lines = _without_tables(lines, tally)
     return "\n".join(_paragraphs(lines, tally, keep_headings, heading_of))
 
 
@@ -140,11 +141,12 @@ def _without_formulas(line: str, tally: Tally) -> str:
 
 def _spaced_lines(text: str, has_odd_space: bool) -> list[str]:
     """The lines that are not blank, with one space between words."""
+    lines: Iterable[str]
     if has_odd_space or "  " in text:
-        lines = [" ".join(line.split()) for line in text.split("\n")]
+        lines = (" ".join(line.split()) for line in text.split("\n"))
     else:
-        lines = [line.strip() for line in text.split("\n")]
-    return [line for line in lines if line]
+        lines = map(str.strip, text.split("\n"))
+    return list(filter(None, lines))
 
 
 def _without_tables(lines: list[str], tally: Tally) -> list[str]:
