@@ -92,3 +92,11 @@ def test_a_spoilt_row_group_leaves_the_others(
     assert [document.name for document in documents] == [f"a.parquet: row {row}" for row in range(5, 12)]
     assert tally.dropped == {"rest of a damaged row group": 1}
     reads_the_same_in_ranges(Parquet(path=tmp_path, on_bad_record="skip"))
+
+
+def test_strings_that_are_not_utf8_are_damage(tmp_path: Path) -> None:
+    texts = pa.array([b"good", b"\xff\xfe"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet is no whole \.parquet file: 'utf-8' codec can't decode"):
+        read(tmp_path)
+    assert read(tmp_path, on_bad_record="skip")[1].dropped == {"rest of a damaged row group": 1}

@@ -77,9 +77,9 @@ def _damage(reader: Reader) -> Iterator[None]:
     from pyarrow import ArrowException
 
     try:
-        with remote_errors(reader.file, unless=(ArrowException, OSError)):
+        with remote_errors(reader.file, unless=(ArrowException, OSError, UnicodeError)):
             yield
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeError) as error:
         if getattr(error, "errno", None) is not None:
             raise UserError(f"{reader.file} cannot be read: {error}") from error
         raise DamagedError(f"{reader.file} is no whole .parquet file: {str(error).rstrip('.')}") from error
@@ -115,9 +115,10 @@ def _records(table: "ParquetFile", group: int, names: list[str], reader: Reader)
         while True:
             with _damage(reader):
                 batch = next(batches, None)
-            if batch is None:
+                records = batch.to_pylist() if batch is not None else None
+            if records is None:
                 return
-            yield from batch.to_pylist()
+            yield from records
     except DamagedError as error:
         reader.bad("rest of a damaged row group", str(error), placed=True)
 
