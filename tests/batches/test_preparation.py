@@ -18,8 +18,10 @@ from pydantic import ValidationError
 
 from reforge.batches import Data, Prepared, open_prepared, prepare
 from reforge.batches.packing import SEP
+from reforge.corpora.cleaning import Cleaning
 from reforge.corpora.text import Text
 from reforge.spec import UserError
+from reforge.tokenizers.existing import Existing
 from reforge.tokenizers.wordpiece import WordPiece
 
 TOKENIZER = WordPiece(vocab_size=400)
@@ -337,6 +339,50 @@ def test_a_vocabulary_smaller_than_the_alphabet_leaves_nothing(corpus: Path, tmp
     with pytest.raises(UserError, match="too small for the alphabet"):
         run(corpus, tmp_path, tokenizer=WordPiece(vocab_size=30))
     assert not list((tmp_path / "_prepared").glob("[!.]*-*"))
+
+
+def test_a_smaller_vocabulary_is_cut_out_of_a_larger_one(corpus: Path, tmp_path: Path) -> None:
+    run(corpus, tmp_path, tokenizer=WordPiece(vocab_size=500))
+    smaller, told = run(corpus, tmp_path, tokenizer=WordPiece(vocab_size=400))
+    assert told.says("tokenizer: cut out of ")
+    assert not told.says("reading")
+    trained, told = run(corpus, tmp_path / "alone", tokenizer=WordPiece(vocab_size=400))
+    assert not told.says("cut out of")
+    assert smaller.folder.name == trained.folder.name
+    assert {file.name: file.read_bytes() for file in smaller.folder.iterdir()} == {
+        file.name: file.read_bytes() for file in trained.folder.iterdir()
+    }
+
+
+def test_an_existing_tokenizer_serves_any_corpus(corpus: Path, tmp_path: Path) -> None:
+    trained, _ = run(corpus, tmp_path)
+    options = Existing(path=trained.folder / "tokenizer.json")
+    prepared, told = Told(), Told()
+    first = prepare(data_of(corpus), options, tmp_path / "existing", prepared)
+    assert first.tokenizer.to_str() == trained.tokenizer.to_str()
+    np.testing.assert_array_equal(first.train.blocks(np.arange(5)), trained.train.blocks(np.arange(5)))
+    prepare(data_of(corpus, valid_fraction=0.3), options, tmp_path / "existing", told)
+    assert told.says("reused")  # the tokenizer, although the training text is another
+
+
+def test_the_report_lies_beside_the_shards(corpus: Path, tmp_path: Path) -> None:
+    (corpus / "short").write_text("  \n")
+    prepared, told = run(corpus, tmp_path)
+    report = (prepared.folder / "report.txt").read_text(encoding="utf-8").splitlines()
+    assert all(told.says(line) for line in report)
+    assert "dropped: empty 1" in report
+
+
+def test_cleaning_and_duplicates_are_counted_by_reason(corpus: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        (corpus / f"same-{number}").write_text("The same sentence, three times over.")
+    (corpus / "tiny").write_text("Tiny.")
+    data = data_of(corpus).model_copy(update={"clean": Cleaning(min_chars=10, duplicates="exact")})
+    prepared = prepare(data, TOKENIZER, tmp_path / "_prepared", Told())
+    corpus_report = prepared.report["corpus"]
+    assert corpus_report["dropped"] == {"exact duplicate": 2, "shorter than 10 characters": 1}
+    assert sum(split["documents"] for split in prepared.report["splits"].values()) == 31
+    assert corpus_report["documents"] == 31
 
 
 def test_a_file_that_is_not_utf8_is_named(corpus: Path, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from reforge.corpora import Tally
 from reforge.tokenizers import TokenizerOptions
 
 Announce = Callable[[str], None]
+REPORT = "report.txt"
 
 
 def prepare(
@@ -109,21 +110,21 @@ class _Preparation:
 
     def _finish(self, folder: Path, tokenizer: Tokenizer, tally: Tally, splits: dict[str, Any]) -> dict[str, Any]:
         self.request.check_unchanged()
+        options = self.request.options
+        content = {
+            "format": FORMAT,
+            "fingerprint": self.request.shards_key,
+            # As they identify the result: where files lie has no part in it.
+            "data": {**self.data.model_dump(mode="json"), "corpus": self.data.corpus.identity()},
+            "tokenizer": {**options.identity(), "vocab_size": options.vocab_size},
+            "vocab_size": tokenizer.get_vocab_size(),
+            "block_tokens": self.data.block_tokens,
+            "corpus": tally.as_dict(),
+            "splits": splits,
+        }
         write_synced(folder / TOKENIZER, tokenizer.to_str(pretty=True))
-        return write_manifest(
-            folder,
-            {
-                "format": FORMAT,
-                "fingerprint": self.request.shards_key,
-                # As they identify the result: where files lie has no part in it.
-                "data": {**self.data.model_dump(mode="json"), "corpus": self.data.corpus.identity()},
-                "tokenizer": {**self.request.options.identity(), "vocab_size": self.request.options.vocab_size},
-                "vocab_size": tokenizer.get_vocab_size(),
-                "block_tokens": self.data.block_tokens,
-                "corpus": tally.as_dict(),
-                "splits": splits,
-            },
-        )
+        write_synced(folder / REPORT, "\n".join(report_lines(content)) + "\n")
+        return write_manifest(folder, content)
 
     def _tokenizer(self) -> Tokenizer:
         """The tokenizer of the request, made now unless it was before; validation documents have no part in it."""

@@ -48,7 +48,8 @@ class Request:
         stamps, facts = known.of(data.corpus.files(), run, announce)
         known.save()
         text = _text_identity(data, facts)
-        family = digest([text, options.identity(), data.special_tokens, code_fingerprint(type(options))])
+        trained_on = text if options.is_trained else ""
+        family = digest([trained_on, options.identity(), data.special_tokens, code_fingerprint(type(options))])
         tokenizer_key = digest([family, options.vocab_size])
         shards_key = digest([text, tokenizer_key, data.shards_identity(), code_fingerprint(encode_part, join_parts)])
         parts = plan(data.corpus, {file: fact.num_bytes for file, fact in facts.items()})
