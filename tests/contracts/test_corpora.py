@@ -1,5 +1,6 @@
 """What every corpus promises, and that each has an example spec that works."""
 
+import itertools
 import pickle
 from pathlib import Path
 
@@ -29,9 +30,9 @@ def example(kind: str, monkeypatch: pytest.MonkeyPatch) -> PrepareJob:
         return validate(PrepareJob, source)
     except UserError as error:
         problems = str(error).splitlines()[1:]
-        assert len(problems) == 1, error  # nothing is wrong with the spec but where it looks
-        assert "corpus" in problems[0]
-        pytest.skip(f"needs the corpus of {kind}: {problems[0].strip()}")
+    assert len(problems) == 1, problems  # nothing is wrong with the spec but where it looks
+    assert "corpus" in problems[0]
+    pytest.skip(f"needs the corpus of {kind}: {problems[0].strip()}")
 
 
 @pytest.mark.slow  # reads some tens of megabytes
@@ -63,8 +64,7 @@ def in_three(corpus: Corpus, whole: Slice) -> list[Slice]:
         return [whole]
     size = corpus.extent(whole).num_rows if whole.file is None else whole.file.stat().st_size
     edges = [None, size // 3, size // 2, None]
-    pairs = zip(edges, edges[1:], strict=False)
-    return [whole._replace(start=start or 0, stop=stop) for start, stop in pairs]
+    return [whole._replace(start=start or 0, stop=stop) for start, stop in itertools.pairwise(edges)]
 
 
 @pytest.mark.parametrize("kind", LOCAL)
