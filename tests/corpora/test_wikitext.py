@@ -91,6 +91,7 @@ def test_headings_go_by_default() -> None:
         ("{{lang-de|Fluss}}", "Fluss"),
         ("{{convert|5|to|8|km|mi|abbr=on}}", "5 to 8 km"),
         ("The river ({{IPA|x}}) is {{x}}, as told {{x}}.", "The river is, as told."),
+        ("{{x}}, the river, {{x}} , {{x}}, or {{c.|292}}", "the river, or 292"),
         ("<nowiki>[[강]]</nowiki>", "강"),
         ("물<sub>2</sub>과 <span style='x'>불</span>", "물2과 불"),
         ("<syntaxhighlight lang=c>int a;</syntaxhighlight>가", "가"),

@@ -27,7 +27,10 @@ _CLOSING_SECTIONS = {
 }  # fmt: skip
 _STYLE = re.compile(r"'{2,5}")
 _SWITCH = re.compile(r"__[A-Z가-힣]+__")
-_SPACE_LEFT = re.compile(r"(?<=\S)[ \u00a0]+(?=[,.](?:\s|$))", re.M)  # of a template in the middle of a sentence
+# What a template in the middle of a sentence, between two commas or at a line's start leaves behind.
+_SPACE_LEFT = re.compile(r"(?<=\S)[ \u00a0]+(?=[,.](?:\s|$))", re.M)
+_COMMAS_LEFT = re.compile(r",(?:[ \u00a0]*,)+")
+_SIGN_LEFT = re.compile(r"^[ \t\u00a0]*[,:;][ \t\u00a0]+", re.M)
 _VARIANT = re.compile(r"-\{(?:[^{}|]*\|)?(?:[a-z-]+:)?([^{};]*)[^{}]*\}-")
 
 _HIDDEN_LINK = re.compile(
@@ -45,8 +48,8 @@ _INNERMOST_TABLE = re.compile(
 # Templates that show one of their arguments.
 _SHOWN = {
     "lang": "2", "llang": "2", "nowrap": "1", "nobr": "1", "em": "1", "strong": "1", "sub": "1", "sup": "1",
-    "mvar": "1", "math": "1", "angbr": "1", "quote": "1", "blockquote": "1", "인용문": "1", "인용문2": "1", "국기": "1",
-    "국기나라": "1", "flag": "1",
+    "mvar": "1", "circa": "1", "c.": "1", "math": "1", "angbr": "1", "quote": "1", "blockquote": "1", "인용문": "1",
+    "인용문2": "1", "국기": "1", "국기나라": "1", "flag": "1",
 }  # fmt: skip
 _RANGES = {"-", "–", "to", "and", "or", "by", "x", "×"}
 _FORMULAS = {"math", "chem", "ce"}
@@ -70,7 +73,8 @@ def plain_text(wikitext: str, tally: Tally) -> str:
     tally.fix("code block", times)
     text = _without_what_does_not_nest(_without_closing_sections(text, tally), tally)
     text = _parsed(text, tally)
-    return _SPACE_LEFT.sub("", _SWITCH.sub("", _VARIANT.sub(r"\1", _STYLE.sub("", text))))
+    text = _SWITCH.sub("", _VARIANT.sub(r"\1", _STYLE.sub("", text)))
+    return _SIGN_LEFT.sub("", _COMMAS_LEFT.sub(",", _SPACE_LEFT.sub("", text)))
 
 
 def heading_of(line: str) -> str | None:
