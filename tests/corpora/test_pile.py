@@ -76,6 +76,8 @@ def test_subsets_with_weights_are_groups(tmp_path: Path) -> None:
     assert listed.weights() == {}
     assert [document.group for document in listed.documents(Tally())] == ["", ""]
     assert weighted.identity() != listed.identity()
+    heavier = weighted.model_copy(update={"subsets": {name: 3.0 for name in weighted.weights()}})
+    assert heavier.identity() == weighted.identity()
 
 
 def test_parquet_files_hold_the_same(tmp_path: Path, reads_the_same_in_ranges: Callable[[Corpus], None]) -> None:

@@ -46,7 +46,11 @@ def _lengths(buckets: list[dict[str, Any]]) -> str:
 def _sets(train: dict[str, Any]) -> list[str]:
     """Size of each training set, where there are several."""
     named = [part for part in train.get("sets", []) if part["name"]]
-    return [f"set {part['name']}: {part['documents']:,} documents, {part['tokens']:,} tokens" for part in named]
+    return [
+        f"{'' if part['documents'] else 'warning: '}set {part['name']}: {part['documents']:,} documents, "
+        f"{part['tokens']:,} tokens"
+        for part in named
+    ]
 
 
 def _counts(name: str, counts: dict[str, int]) -> str:

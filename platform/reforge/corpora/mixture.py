@@ -68,8 +68,9 @@ class Mixture(Corpus):
         return [f"{name}/{file}" for name, source in self.sources.items() for file in source.corpus.file_names()]
 
     def identity(self) -> dict[str, object]:
-        # A list, because the order decides which of two equal documents is the first.
-        sources = [[name, source.weight, source.corpus.identity()] for name, source in self.sources.items()]
+        # A list, because the order decides which of two equal documents is the first. Weights decide the order in which
+        # training sees what is prepared, not what it is.
+        sources = [[name, source.corpus.identity()] for name, source in self.sources.items()]
         return {"kind": self.kind, "sources": sources}
 
     def whole(self) -> list[Slice]:

@@ -54,6 +54,11 @@ class Pile(FileCorpus):
         if foreign and not found:
             yield from self._unknown_subsets(foreign)
 
+    def identity(self) -> dict[str, object]:
+        # Weights decide the order of what is prepared, not what it is.
+        subsets = None if self.subsets is None else sorted(self.subsets)
+        return {**super().identity(), "subsets": subsets, "grouped": bool(self.weights())}
+
     def weights(self) -> Mapping[str, float]:
         return self.subsets if isinstance(self.subsets, dict) else {}
 
