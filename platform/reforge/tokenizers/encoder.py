@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from reforge.tokenizers.morphemes import Morphemes, wants_morphemes
-from reforge.tokenizers.units import unit_cutter
+from reforge.tokenizers.units import units_of
 
 _CACHE_BYTES = 150 << 20
 _ENTRY_BYTES = 180  # of a dictionary entry, a str and a bytes object, beside their content
@@ -31,7 +31,8 @@ class Encoder:
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._cut, self._library = unit_cutter(self._tokenizer)
+        self._cut, self._library, self._words = units_of(self._tokenizer)
+        self._model = self._library.model
         self._library.encode_special_tokens = True
         self._morphemes = Morphemes.of(tokenizer) if wants_morphemes(tokenizer) else None
         self._known: dict[str, bytes] = {}
@@ -58,11 +59,20 @@ class Encoder:
     def _learn(self, units: set[str]) -> None:
         if self._used_bytes > self._cache_bytes:
             self._known, self._used_bytes = {}, 0
-        new = list(units.difference(self._known))
-        for unit, encoding in zip(new, self._library.encode_batch_fast(new, add_special_tokens=False), strict=True):
-            ids = array("I", encoding.ids).tobytes()
-            self._known[unit] = ids
-            self._used_bytes += _ENTRY_BYTES + 3 * len(unit) + len(ids)
+        new = units.difference(self._known)
+        simple = {unit: words for unit in new if (words := self._words(unit)) is not None}
+        for unit, words in simple.items():
+            self._remember(unit, [token.id for word in words for token in self._model.tokenize(word)])
+        others = list(new.difference(simple))
+        for unit, encoding in zip(
+            others, self._library.encode_batch_fast(others, add_special_tokens=False), strict=True
+        ):
+            self._remember(unit, encoding.ids)
+
+    def _remember(self, unit: str, ids: list[int]) -> None:
+        content = array("I", ids).tobytes()
+        self._known[unit] = content
+        self._used_bytes += _ENTRY_BYTES + 3 * len(unit) + len(content)
 
 
 @lru_cache(maxsize=4)

@@ -1,6 +1,6 @@
 """Where a tokenizer's text can be cut so that each part encodes to the ids that it has in the whole.
 
-    BERT        |학교에서| |갔다.|            between white space
+    BERT        |학교에서| |갔다|.|           between white space, signs apart
     unigram     |학교에서| |갔다.|            between white space, which is one space wherever it stands
     Metaspace   | 학교에서| 갔다.|\n 그|     before white space; the text's first word has its space written out
     byte level  |학교에서| 갔다.|\n 그|      before white space
@@ -11,7 +11,7 @@ Decided by the tokenizer's own JSON: only what is named here is cut, every other
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer, models
 
@@ -19,6 +19,7 @@ from reforge.tokenizers.bert import bert_tokenizer
 from reforge.tokenizers.bpe import APART
 from reforge.tokenizers.metaspace import SPACE, one_space_normalizer
 from reforge.tokenizers.morphemes import JOINER
+from reforge.tokenizers.simple_words import Words, never, of_bert, of_bpe, of_bytes, of_characters, of_unigram
 
 Cut = Callable[[str], list[str]]
 Step = dict[str, Any]
@@ -29,38 +30,55 @@ _BETWEEN = re.compile(f"{_INK}+")
 _BEFORE = re.compile(f"{_SPACE}*{_INK}+|{_SPACE}+")
 _BEFORE_SPACE = re.compile(" [^ ]*|[^ ]+")
 _SEPARATORS = re.compile(r"[\x1c-\x1f]")
-# BERT removes control characters before it looks for words; to Python some of them are white space.
-_REMOVED_BY_BERT = re.compile(r"[\x0b\x0c\x1c-\x1f\x85]")
-_BERT_BETWEEN = re.compile(r"[^ \n\t\r]+")
+# Of the signs of ASCII, which are words by themselves, < = > have compositions with what follows.
+_BERT_UNITS = re.compile(r"[!-/:;?@\[-`{-~]|[^ \n\t\r!-/:;?@\[-`{-~]+")
 _PLAIN = (None, {"type": "NFC"})  # normalizers that change no white space
 
 
-def unit_cutter(tokenizer: Tokenizer) -> tuple[Cut, Tokenizer]:
-    """A function from a text to its units, and the tokenizer whose ids of the units joined are those of the text."""
+class Units(NamedTuple):
+    """How a tokenizer's text is cut.
+
+    cut: a text's units
+    library: the tokenizer whose ids of the units joined are those of the text
+    words: what its model gets of a unit, where that is simple
+    """
+
+    cut: Cut
+    library: Tokenizer
+    words: Words
+
+
+def units_of(tokenizer: Tokenizer) -> Units:
+    """The units of a tokenizer's text."""
     parts = json.loads(tokenizer.to_str())
     steps = _steps(parts["pre_tokenizer"], "pretokenizers")
     if any(not token["special"] for token in parts["added_tokens"]):
-        return _whole, tokenizer
+        return Units(_whole, tokenizer, never)
     if _is_bert(parts, steps):
-        return _bert_words, tokenizer
-    if parts["normalizer"] in _PLAIN and (_is_byte_level(steps) or (not steps and parts["model"].get("merges") == [])):
-        return _BEFORE.findall, tokenizer
+        return Units(_BERT_UNITS.findall, tokenizer, _simple_bert(_steps(parts["normalizer"], "normalizers")))
+    if parts["normalizer"] in _PLAIN and _is_byte_level(steps):
+        return Units(_BEFORE.findall, tokenizer, of_bytes)
+    if parts["normalizer"] in _PLAIN and not steps and parts["model"].get("merges") == []:
+        return Units(_BEFORE.findall, tokenizer, of_characters)
     if steps and _is_metaspace(steps[0]):
-        return _metaspace_cutter(tokenizer, parts, steps)
-    return _whole, tokenizer
+        return _metaspace_units(tokenizer, parts, steps)
+    return Units(_whole, tokenizer, never)
 
 
-def _metaspace_cutter(tokenizer: Tokenizer, parts: Step, steps: list[Step]) -> tuple[Cut, Tokenizer]:
+def _metaspace_units(tokenizer: Tokenizer, parts: Step, steps: list[Step]) -> Units:
     """Whatever steps follow, they see one word."""
+    further = [step.get("pattern", {}).get("Regex", "") for step in steps[1:]]
+    further = [pattern for pattern in further if pattern != f"{JOINER}+"]
     if parts["normalizer"] == _written(one_space_normalizer()):
-        return _words, tokenizer
+        is_ours = len(further) == 1 and further[0].startswith(rf"{SPACE}?(?:\[")
+        return Units(_words, tokenizer, of_unigram if is_ours else never)
     if parts["normalizer"] not in _PLAIN:
-        return _whole, tokenizer
+        return Units(_whole, tokenizer, never)
     steps[0]["prepend_scheme"] = "never"
     written = Tokenizer.from_str(json.dumps(parts))
-    # Of the steps known here this one ends words at other white space too.
-    apart = any(step["type"] == "Split" and step["pattern"] == {"Regex": APART} for step in steps)
-    return _with_first_space(_BEFORE if apart else _BEFORE_SPACE), written
+    if further == [APART]:  # which ends words at other white space too
+        return Units(_with_first_space(_BEFORE), written, of_bpe)
+    return Units(_with_first_space(_BEFORE_SPACE), written, never)
 
 
 def _steps(part: Step | None, name: str) -> list[Step]:
@@ -84,6 +102,12 @@ def _is_bert(parts: Step, steps: list[Step]) -> bool:
     )
 
 
+def _simple_bert(normalizing: list[Step]) -> Words:
+    (bert,) = (step for step in normalizing if step["type"] == "BertNormalizer")
+    strips = bert["lowercase"] if bert["strip_accents"] is None else bert["strip_accents"]
+    return never if strips else of_bert(bert["lowercase"])  # stripping takes Hangul apart
+
+
 def _is_byte_level(steps: list[Step]) -> bool:
     if len(steps) == 2 and steps[0]["type"] == "Split" and steps[0]["pattern"] == {"Regex": f"{JOINER}+"}:
         steps = steps[1:]
@@ -104,10 +128,6 @@ def _written(part: Any) -> Any:
 
 def _whole(text: str) -> list[str]:
     return [text] if text else []
-
-
-def _bert_words(text: str) -> list[str]:
-    return _BERT_BETWEEN.findall(text) if _REMOVED_BY_BERT.search(text) else text.split()
 
 
 def _words(text: str) -> list[str]:

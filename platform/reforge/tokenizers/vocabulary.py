@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from reforge.tokenizers.byte_characters import BYTES
 from reforge.tokenizers.metaspace import SPACE
 from reforge.tokenizers.tokenizer import SPECIAL_TOKENS
 
@@ -89,14 +90,4 @@ def _text(token: str) -> str:
 
 
 def _byte_text(token: str) -> str:
-    return bytes(_BYTES.get(char, 0x3F) for char in token).decode(errors="replace")
-
-
-def _byte_characters() -> dict[str, int]:
-    """The byte that each character of a byte-level token stands for, as in GPT-2's encoder."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
-_BYTES = _byte_characters()
+    return bytes(BYTES.get(char, 0x3F) for char in token).decode(errors="replace")
