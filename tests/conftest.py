@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +53,29 @@ def prepared_folder(tiny_job: Callable[..., "PretrainJob"]) -> Path:  # noqa: F8
 
     job = tiny_job()
     return prepare(job.data, job.tokenizer, job.run.prepared_root, announce=lambda line: None).folder
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Any]:
+    """The file system of a real S3 server on this machine, which `s3://` leads to as long as the tests run."""
+    server_module = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield s3fs.S3FileSystem()
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -119,31 +119,14 @@ def _environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[Any]:
-    """A bucket of a real S3 server on this machine."""
-    server_module = pytest.importorskip("moto.server")
-    s3fs = pytest.importorskip("s3fs")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        root: Any = UPath("s3://corpora/kept")
-        root.fs.mkdir("corpora")
-        for name, content in FILES.items():
-            root.fs.pipe(f"{root.path}/{name}", content)
-        root.fs.pipe("corpora/kept/b/marker/", b"")  # what consoles create for a folder
-        yield root
-        s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+def bucket(s3: Any) -> Any:
+    """A folder of files in a bucket of a real S3 server on this machine."""
+    s3.mkdir("corpora")
+    root: Any = UPath("s3://corpora/kept")
+    for name, content in FILES.items():
+        s3.pipe(f"{root.path}/{name}", content)
+    s3.pipe("corpora/kept/b/marker/", b"")  # what consoles create for a folder
+    return root
 
 
 @pytest.mark.slow

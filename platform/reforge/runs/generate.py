@@ -20,7 +20,7 @@ from reforge.objectives import Objective
 from reforge.objectives.causal import CausalLM
 from reforge.runs.sampling import SamplingOptions
 from reforge.spec import Problem, SpecError, UserError
-from reforge.tokenizers import SPECIAL_TOKENS
+from reforge.tokenizers import SPECIAL_TOKENS, Encoder
 
 CLS_ID = SPECIAL_TOKENS.index("[CLS]")
 # How much of a full block is let go at once: going on token by token would cost a pass over a whole block each.
@@ -92,13 +92,11 @@ def encode_prompt(model: CausalLM, tokenizer: Tokenizer, prompt: str) -> list[in
         prompt.encode()
     except UnicodeEncodeError as error:
         raise UserError(f"the prompt is not UTF-8 from character {error.start + 1} on") from None
-    tokenizer = Tokenizer.from_str(tokenizer.to_str())
-    tokenizer.encode_special_tokens = True
-    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+    [ids] = Encoder(tokenizer).encode([prompt])
     room = model.backbone.frame.block_tokens - 1
     if len(ids) > room:
         raise UserError(f"the prompt has {len(ids):,} tokens; this run's blocks (data.block_tokens) hold {room:,}")
-    return [CLS_ID, *ids]
+    return [CLS_ID, *ids.tolist()]
 
 
 def find_token(tokenizer: Tokenizer, name: str) -> int:
