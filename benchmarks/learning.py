@@ -19,7 +19,7 @@ from statistics import mean, stdev
 
 import torch
 
-from reforge.batches import open_prepared, prepare
+from reforge.batches import prepare
 from reforge.runs import PretrainJob, pretrain
 from reforge.spec import load_source, validate
 from reforge.tracking import read_metrics
@@ -87,9 +87,10 @@ def train_all(runs: list[Run], storage: Path, num_at_once: int) -> None:
     storage.mkdir(parents=True, exist_ok=True)
     todo = [run for run in runs if not (storage / f"{run.name}.json").is_file()]
     jobs = {run: run.job(storage) for run in todo}
-    prepared = {run: prepare(job.data, job.tokenizer, storage / "_prepared", announce=print) for run, job in jobs.items()}
+    root = storage / "_prepared"
+    prepared = {run: prepare(job.data, job.tokenizer, root, announce=print) for run, job in jobs.items()}
     with ProcessPoolExecutor(num_at_once, mp_context=get_context("spawn")) as pool:
-        started = {pool.submit(train, run, storage, open_prepared(prepared[run].folder).folder): run for run in todo}
+        started = {pool.submit(train, run, storage, prepared[run].folder): run for run in todo}
         for number, done in enumerate(as_completed(started), start=1):
             done.result()
             print(f"{number} of {len(todo)}: {started[done].name}", flush=True)

@@ -49,7 +49,7 @@ def test_remote_shards_give_the_blocks_of_local_ones(
     for ours, theirs in ((prepared.train, local.train), (prepared.valid, local.valid)):
         rows = np.arange(len(theirs))[:: max(1, len(theirs) // 50)]
         np.testing.assert_array_equal(ours.blocks(rows), theirs.blocks(rows))
-    kept = [file for file in cache.folder.glob("*.bin")] if cache.folder.exists() else []
+    kept = list(cache.folder.glob("*.bin")) if cache.folder.exists() else []
     assert sum(file.stat().st_size for file in kept) <= cache_bytes
     assert bool(kept) == (cache_bytes > 0)
     assert not list((remote / "prepared").glob(".work*"))

@@ -76,7 +76,7 @@ def test_subsets_with_weights_are_groups(tmp_path: Path) -> None:
     assert listed.weights() == {}
     assert [document.group for document in listed.documents(Tally())] == ["", ""]
     assert weighted.identity() != listed.identity()
-    heavier = weighted.model_copy(update={"subsets": {name: 3.0 for name in weighted.weights()}})
+    heavier = weighted.model_copy(update={"subsets": dict.fromkeys(weighted.weights(), 3.0)})
     assert heavier.identity() == weighted.identity()
 
 
