@@ -327,6 +327,18 @@ def test_a_corpus_of_one_short_document(tmp_path: Path) -> None:
         run(tmp_path / "one", tmp_path, valid_fraction=0.01)
 
 
+def test_a_corpus_smaller_than_a_block_is_said(corpus: Path, tmp_path: Path) -> None:
+    file = tmp_path / "small"
+    file.write_text("\n\n".join(f"Sentence {number} of a small corpus." for number in range(20)))
+    data = Data(corpus=Text(path=file, documents_by="blank_line"), block_tokens=1024, valid_fraction=0.2)
+    told = Told()
+    prepared = prepare(data, WordPiece(vocab_size=80), tmp_path / "_prepared", told)
+    assert len(prepared.train) == len(prepared.valid) == 1
+    for split in ("train", "valid"):
+        tokens = prepared.report["splits"][split]["tokens"]
+        assert told.says(f"warning: all text of the {split} split is {tokens} tokens, less than one block of 1024")
+
+
 def test_a_split_without_documents_says_which_fraction_would_do(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"leaves 30 for training and 0 for validation") as error:
         run(corpus, tmp_path, valid_fraction=0.0001)

@@ -28,6 +28,13 @@ from reforge.distributed.prepare import prepare_command
 parts._LEAST_BYTES = {PART_BYTES}
 sys.exit(prepare_command(Path("spec.yaml"), sys.argv[1:]))
 """
+TWO_NODES = """
+import os
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+os.environ["RAY_ADDRESS"] = cluster.address
+"""
 SPEC = """
 kind: prepare
 data: {corpus: {kind: text, path: corpus, documents_by: blank_line}, block_tokens: 64, valid_fraction: 0.1}
@@ -81,7 +88,7 @@ def _is_ours(pid: int) -> bool:
     while pid > 1:
         if pid == os.getpid():
             return True
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        pid = parent_of(pid)
     return False
 
 
@@ -161,6 +168,31 @@ def test_a_killed_driver_goes_on_where_it_stopped(corpus: Path, tmp_path: Path, 
     folder = Path(output.split()[-1])
     assert folder.name == expected.folder.name
     assert shards_of(folder) == shards_of(expected.folder)
+
+
+@pytest.mark.slow
+def test_two_nodes_share_the_work(corpus: Path, tmp_path: Path, small_parts: None) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    (tmp_path / "corpus").symlink_to(corpus)
+    command = [sys.executable, "-c", TWO_NODES + PREPARE, "spec.yaml"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    raylets = set[int]()
+    while process.poll() is None:
+        raylets |= {parent_of(pid) for pid in task_processes()}
+        time.sleep(0.05)
+    output, told = process.communicate()
+    assert process.returncode == 0, told
+    assert len(raylets - {0}) == 2
+    expected = prepare(data_of(corpus), TOKENIZER, tmp_path / "alone", lambda line: None)
+    assert shards_of(Path(output.split()[-1])) == shards_of(expected.folder)
+
+
+def parent_of(pid: int) -> int:
+    """The process that started another, 0 where that has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -19,7 +19,7 @@ def report_lines(manifest: dict[str, Any]) -> list[str]:
     ]
     if buckets:
         lines.append(_lengths(buckets))
-    lines += _sets(splits["train"])
+    lines += _small(manifest) + _sets(splits["train"])
     lines += [_counts(name, corpus[name]) for name in ("dropped", "fixed") if corpus[name]]
     lines += [f"could not be read: {message}" for message in corpus["trouble"]]
     unknown = sum(split["unknown_tokens"] for split in splits.values())
@@ -41,6 +41,16 @@ def _lengths(buckets: list[dict[str, Any]]) -> str:
     padding = 1 - sum(bucket["tokens"] for bucket in buckets) / places
     of = f"of {len(lengths)} lengths from {min(lengths)} to {max(lengths)}" if len(lengths) > 1 else "of one length"
     return f"padding: {padding:.2%} of all tokens, in rows {of}"
+
+
+def _small(manifest: dict[str, Any]) -> list[str]:
+    """A warning for each split that does not fill one block."""
+    return [
+        f"warning: all text of the {name} split is {split['tokens']:,} tokens, less than one block of "
+        f"{manifest['block_tokens']}; the rest of it is padding"
+        for name, split in manifest["splits"].items()
+        if "sets" in split and split["tokens"] + split["documents"] < manifest["block_tokens"] - 1
+    ]
 
 
 def _sets(train: dict[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reforge.batches import Prepared, prepare
-from reforge.batches.report import report_lines
+from reforge.batches.preparation import REPORT
 from reforge.distributed.arguments import guarded, say, spec_and_overrides, spec_parser
 from reforge.distributed.cluster import Resources, find_resources, start_if_none
 from reforge.distributed.tasks import RayExecutor
@@ -37,8 +37,7 @@ def _prepare(default_spec: Path, arguments: Sequence[str] | None) -> None:
         print(render(job), end="")
         return
     prepared = prepare_on_ray(job, find_resources(), say)
-    for line in report_lines(prepared.report):
-        print(line)
+    print(f"report             {prepared.folder / REPORT}")
     print(f"prepared           {prepared.folder}")
 
 
