@@ -17,6 +17,7 @@ import pytest
 from pydantic import ValidationError
 
 from reforge.batches import Data, Prepared, open_prepared, prepare
+from reforge.batches.joining import JoinTask, join_files
 from reforge.batches.packing import SEP
 from reforge.corpora.cleaning import Cleaning
 from reforge.corpora.text import Text
@@ -407,3 +408,14 @@ def test_a_file_that_is_not_utf8_is_named(corpus: Path, tmp_path: Path) -> None:
 def test_options_out_of_range(options: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Data(corpus=Text(path=Path("x")), **options)  # type: ignore[arg-type]
+
+
+def test_a_shard_that_a_killed_task_left_does_no_harm(tmp_path: Path) -> None:
+    source, target = tmp_path / "part.bin", tmp_path / "shard.bin"
+    source.write_bytes(b"blocks")
+    for _ in range(2):
+        join_files(JoinTask((source,), target), lambda documents, num_bytes: None)
+        assert source.read_bytes() == target.read_bytes() == b"blocks"
+    (tmp_path / "second.bin").write_bytes(b" and more")
+    join_files(JoinTask((source, tmp_path / "second.bin"), target), lambda documents, num_bytes: None)
+    assert (source.read_bytes(), target.read_bytes()) == (b"blocks", b"blocks and more")

@@ -60,6 +60,8 @@ def join_parts(
 
 def join_files(task: JoinTask, tick: Tick) -> None:
     """Write one shard."""
+    # One that died may have made the target a second name of its source, which must not be written to.
+    task.target.unlink(missing_ok=True)
     if len(task.sources) == 1 and _linked(task.sources[0], task.target):
         return
     with task.target.open("wb") as joined:
