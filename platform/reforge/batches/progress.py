@@ -47,6 +47,8 @@ class WorkProgress:
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._started
+        if not self._documents and not self._parts_bytes:
+            return f"{self._purpose}: starting, {seconds:.0f} s"
         line = (
             f"{self._purpose}: {self._documents:,} documents, {self._bytes / 1e6:,.1f} MB, "
             f"{self._documents / seconds:,.0f} documents/s, {self._bytes / 1e6 / seconds:,.1f} MB/s"
