@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from datasketch import MinHash  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from reforge.batches.order import Words
@@ -34,6 +33,9 @@ class Sketch:
     """Makes the signatures of texts; the same in every process."""
 
     def __init__(self, near: NearDuplicates) -> None:
+        # It brings SciPy along, which every process of a job would wait for otherwise.
+        from datasketch import MinHash  # type: ignore[import-untyped]
+
         self._shingle_words = near.shingle_words
         self._minhash = MinHash(near.num_permutations, seed=1, hashfunc=_hashed_already, scheme="affine32")
 

@@ -10,9 +10,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from openpyxl.cell.cell import ERROR_CODES
-from openpyxl.utils.escape import unescape
-
 from reforge.corpora.archives import ArchivedCorpus, Source, composed
 from reforge.corpora.corpus import Document
 from reforge.corpora.json_stream import BrokenJsonError, NoListError, elements
@@ -27,6 +24,7 @@ _KEYS: dict[Side, tuple[str, ...]] = {
     "ko": ("ko", "ko_original", "한국어"),
     "en": ("en", "en_original", "영어"),
 }
+_ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A"})
 _ESCAPE = re.compile(r"_x[0-9A-Fa-f]{4}_")
 
 
@@ -78,6 +76,8 @@ def _clean(value: Any, tally: Tally) -> str:
         return ""
     text = composed(value)
     if "_x" in text and _ESCAPE.search(text):
+        from openpyxl.utils.escape import unescape  # every process of a job would wait for the library otherwise
+
         text = unescape(text)
         tally.fix("character escaped by Excel")
     stripped = text.strip()
@@ -96,7 +96,7 @@ def _why_dropped(pair: Pair, texts: dict[Side, str]) -> str:
 
 
 def _has_error(value: Any) -> bool:
-    return isinstance(value, str) and value.strip() in ERROR_CODES
+    return isinstance(value, str) and value.strip() in _ERRORS
 
 
 def _workbook_pairs(source: Source, reader: Reader) -> Iterator[Pair]:

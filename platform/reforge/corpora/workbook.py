@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 from xml.etree.ElementTree import ParseError
 
-from openpyxl import load_workbook
-
 from reforge.corpora.streams import DamagedError
 
 # What openpyxl raises, at one place or another, for a file that is cut, patched by hand, or something else.
@@ -41,6 +39,8 @@ def sheets(content: BinaryIO, place: str) -> Iterator[Sheet]:
 
 
 def _worksheets(content: BinaryIO) -> Iterator[Any]:
+    from openpyxl import load_workbook  # every process of a job would wait for the library otherwise
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Workbook contains no default style")
         workbook: Any = load_workbook(content, read_only=True, data_only=True, keep_links=False)
