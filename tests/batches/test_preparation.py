@@ -261,6 +261,7 @@ def wait_for(found: Iterator[bool]) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.slow  # three processes one after another
 @pytest.mark.parametrize("batches", ["packed", "bucketed"])
 def test_a_killed_preparation_leaves_nothing_that_counts(large_corpus: Path, tmp_path: Path, batches: str) -> None:
     expected = Path(start(large_corpus, tmp_path / "undisturbed", batches=batches).communicate()[0].split()[-1])

@@ -102,6 +102,7 @@ def test_a_storage_path_that_cannot_be_written(
     assert "Not a directory" in err
 
 
+@pytest.mark.slow  # a process that imports everything
 def test_the_script_itself_ends_with_code_2(tmp_path: Path) -> None:
     command = [sys.executable, "jobs/pretrain.py", "train.max_step=200", f"run.storage={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

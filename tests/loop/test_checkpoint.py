@@ -104,6 +104,7 @@ while True:
 """
 
 
+@pytest.mark.slow  # a process that imports torch
 def test_kill_9_while_writing_leaves_the_one_before_it(tmp_path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-c", SAVES_FOR_EVER, str(tmp_path)])
     deadline = time.monotonic() + 120
@@ -168,10 +169,12 @@ def check_survives_full_disk(folder: Path, how: str) -> None:
     assert lines[2] == "complete: step-00000004 ['step-00000004']"
 
 
+@pytest.mark.slow  # a process that imports torch
 def test_a_file_that_cannot_grow_stops_with_the_last_complete_one_intact(tmp_path: Path) -> None:
     check_survives_full_disk(tmp_path, "limit")
 
 
+@pytest.mark.slow  # a process that imports torch
 def test_a_full_disk_stops_with_the_last_complete_one_intact(tmp_path: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:

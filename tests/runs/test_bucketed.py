@@ -36,6 +36,7 @@ def start(job: PretrainJob, kill: int = 0) -> RunFolder:
     return RunFolder(job.folder)
 
 
+@pytest.mark.slow  # trains for seconds
 @pytest.mark.parametrize(("kind", "curriculum"), [("mlm", "length"), ("mlm_nsp", "none")])
 def test_a_run_on_bucketed_data_resumes_to_the_same_weights(
     kind: str, curriculum: str, tiny_job: Callable[..., PretrainJob]
