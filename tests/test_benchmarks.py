@@ -82,6 +82,7 @@ def test_keys_of_a_window_are_counted_one_by_one(load: Callable[[str], ModuleTyp
     assert load("products").window_keys(size, before=7, after=3) == sum(seen) / 100
 
 
+@pytest.mark.slow  # trains for seconds
 def test_contenders_take_turns_and_one_without_memory_drops_out(load: Callable[[str], ModuleType]) -> None:
     calls: list[str] = []
 

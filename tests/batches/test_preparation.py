@@ -285,6 +285,7 @@ def test_a_killed_preparation_leaves_nothing_that_counts(large_corpus: Path, tmp
     assert not list(storage.glob("_prepared/.building-*"))
 
 
+@pytest.mark.slow  # starts processes
 @pytest.mark.parametrize("batches", ["packed", "bucketed"])
 def test_a_full_disk_is_said_and_leaves_nothing(large_corpus: Path, tmp_path: Path, batches: str) -> None:
     # A file may not grow beyond the limit: the same refusal from the file system as a full disk, in the middle.

@@ -67,6 +67,7 @@ def in_three(corpus: Corpus, whole: Slice) -> list[Slice]:
     return [whole._replace(start=start or 0, stop=stop) for start, stop in itertools.pairwise(edges)]
 
 
+@pytest.mark.slow  # looks through folders of real data
 @pytest.mark.parametrize("kind", LOCAL)
 def test_what_identifies_a_corpus_does_not_say_where_it_lies(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = example(kind, monkeypatch).data.corpus

@@ -49,6 +49,7 @@ def assert_same(a: LoopState, b: LoopState) -> None:
             assert torch.equal(value, b.optimizer.state[q][key]), f"{name}/{key}"
 
 
+@pytest.mark.slow  # trains for seconds
 def test_the_loss_falls(start: Callable[..., tuple[PretrainJob, LoopState]], prepared_folder: Path) -> None:
     job, state = start("train.max_steps=80", "train.eval_every_steps=40", "train.micro_batch_tokens=256")
     reports = run(job, state, prepared_folder)

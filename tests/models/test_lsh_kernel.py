@@ -74,6 +74,7 @@ def test_who_builds_at_the_same_moment_builds_once(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text().split() == ["built"]
 
 
+@pytest.mark.slow  # starts processes
 def test_a_build_that_was_killed_holds_up_no_one(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from reforge.models import lsh_kernel;"
@@ -173,6 +174,7 @@ def test_threads_change_nothing() -> None:
         assert torch.equal(one, two)
 
 
+@pytest.mark.slow  # starts processes
 @needs_compiler
 def test_the_kernel_runs_on_as_many_threads_as_torch() -> None:
     code = (

@@ -173,6 +173,7 @@ def learn(objective: Electra, terms: list[str], num_steps: int, lr: float) -> di
     return objective.metrics(Totals(losses, inputs.num_targets, counts), 1.0)
 
 
+@pytest.mark.slow  # trains for seconds
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_generator_learns(backbone: str) -> None:
     objective = model(backbone)
@@ -235,6 +236,7 @@ class Killed(Exception):
     """Stands for whatever ends a process."""
 
 
+@pytest.mark.slow  # trains for seconds
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_killed_run_goes_on_to_the_same_weights_and_loads(
     backbone: str, tiny_job: Callable[..., PretrainJob], prepared_folder: Path

@@ -256,6 +256,7 @@ def test_metrics_are_those_of_the_counts() -> None:
     assert metrics["bits_per_byte"] == pytest.approx(3.0 / np.log(2) * 0.5)
 
 
+@pytest.mark.slow  # trains for seconds
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_both_tasks_can_be_learnt(backbone: str) -> None:
     """The classes follow from the tokens: a model that sees both parts learns a handful of pairs by heart."""
