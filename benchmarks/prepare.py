@@ -112,7 +112,7 @@ class Sides:
         for start in range(0, 1000, 200):
             started = time.perf_counter()
             for step in range(start, start + 200):
-                samples.read(samples.rows_at(seed=1, step=step, global_batch_tokens=tokens), seed=1)
+                samples.read(samples.rows_at(seed=1, step=step, global_batch=tokens), seed=1)
             rates.append(200 * tokens / (time.perf_counter() - started))
         return {"one process": statistics.median(rates)}
 

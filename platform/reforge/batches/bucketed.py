@@ -66,13 +66,13 @@ class BucketedSamples(Samples):
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def rows_at(self, seed: int, step: int, global_batch_tokens: int) -> Rows:
-        stretches, order = self._plan(global_batch_tokens)
+    def rows_at(self, seed: int, step: int, global_batch: int) -> Rows:
+        stretches, order = self._plan(global_batch)
         number, epochs, rows = order.locate(seed, step)
         return Rows(epochs, stretches[number].start + rows, stretches[number].row_tokens)
 
-    def epoch_at(self, step: int, global_batch_tokens: int) -> float:
-        return self._plan(global_batch_tokens).order.epoch_at(step)
+    def epoch_at(self, step: int, global_batch: int) -> float:
+        return self._plan(global_batch).order.epoch_at(step)
 
     def lengths(self, indices: Ints) -> Ints:
         return self.row_tokens[self._bucket_of(indices)]

@@ -51,11 +51,11 @@ class PackedSamples(Samples):
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def rows_at(self, seed: int, step: int, global_batch_tokens: int) -> Rows:
-        return Rows(*self._mixture.locate(seed, step, global_batch_tokens // self.block_tokens), self.block_tokens)
+    def rows_at(self, seed: int, step: int, global_batch: int) -> Rows:
+        return Rows(*self._mixture.locate(seed, step, global_batch // self.block_tokens), self.block_tokens)
 
-    def epoch_at(self, step: int, global_batch_tokens: int) -> float:
-        return step * (global_batch_tokens // self.block_tokens) / self._mixture.epoch_blocks
+    def epoch_at(self, step: int, global_batch: int) -> float:
+        return step * (global_batch // self.block_tokens) / self._mixture.epoch_blocks
 
     def lengths(self, indices: Ints) -> Ints:
         return np.full(len(indices), self.block_tokens, dtype=np.int64)

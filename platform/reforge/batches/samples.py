@@ -6,24 +6,29 @@ The order is a function of (seed, epoch) alone: the same whoever asks and howeve
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reforge.batches.order import Ints
+
+_NOTHING: Mapping[str, NDArray[Any]] = {}
 
 
 class Batch(NamedTuple):
     """Rows, padded to one length, and where they stand in the data.
 
     partners: for each row one of another document, where they were asked for; T' may differ from T
+    extras: what else belongs to each row, such as its label, by name; the first dimension of each is B
     """
 
     ids: Ints  # [B, T]
     epochs: Ints  # [B]
     samples: Ints  # [B], index of the row in the whole split
     partners: Ints | None = None  # [B, T']
+    extras: Mapping[str, NDArray[Any]] = _NOTHING
 
 
 class Rows(NamedTuple):
@@ -53,6 +58,7 @@ class Samples(ABC):
 
     block_tokens: length of the longest row
     num_tokens: of all rows, padding included
+    What goes into a step is given in the split's own measure: a corpus counts tokens, a task its examples.
     """
 
     block_tokens: int
@@ -62,11 +68,11 @@ class Samples(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def rows_at(self, seed: int, step: int, global_batch_tokens: int) -> Rows:
-        """The global batch of a step: rows of at most `global_batch_tokens` tokens together, padding included."""
+    def rows_at(self, seed: int, step: int, global_batch: int) -> Rows:
+        """The global batch of a step: rows of at most `global_batch` tokens together, padding included."""
 
     @abstractmethod
-    def epoch_at(self, step: int, global_batch_tokens: int) -> float:
+    def epoch_at(self, step: int, global_batch: int) -> float:
         """How often the split has been seen after `step` steps."""
 
     @abstractmethod

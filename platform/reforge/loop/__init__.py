@@ -1,30 +1,35 @@
 """The training loop: a generator of step reports that knows neither Ray nor TensorBoard, and all of its state."""
 
 from reforge.loop.checkpoint import Checkpoints, load_tensors, named_tensors, restore
+from reforge.loop.corpus_data import CorpusData
 from reforge.loop.evaluate import evaluate
 from reforge.loop.optimizer import OptimizerOptions
+from reforge.loop.plan import Goal, Plan, TrainingData
 from reforge.loop.precision import Precision, resolve_precision
 from reforge.loop.state import Best, LoopState, seed_everything
-from reforge.loop.train import StepReport, TrainData, TrainingDiverged, TrainOptions, train, validate
+from reforge.loop.train import StepReport, TrainingDiverged, TrainOptions, is_over, train
 from reforge.loop.world import World
 
 __all__ = [
     "Best",
     "Checkpoints",
+    "CorpusData",
+    "Goal",
     "LoopState",
     "OptimizerOptions",
+    "Plan",
     "Precision",
     "StepReport",
-    "TrainData",
     "TrainOptions",
+    "TrainingData",
     "TrainingDiverged",
     "World",
     "evaluate",
+    "is_over",
     "load_tensors",
     "named_tensors",
     "resolve_precision",
     "restore",
     "seed_everything",
     "train",
-    "validate",
 ]

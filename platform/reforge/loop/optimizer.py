@@ -63,8 +63,8 @@ class OptimizerOptions(Part):
         """The optimizer of all trainable parameters of `model`."""
         parameters = [p for p in model.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in parameters if p.ndim == 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in parameters if p.ndim != 2], "weight_decay": 0.0},
+            {"params": [p for p in parameters if p.ndim == 2], "weight_decay": self.weight_decay, "lr_scale": 1.0},
+            {"params": [p for p in parameters if p.ndim != 2], "weight_decay": 0.0, "lr_scale": 1.0},
         ]
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from reforge.objectives import Objective
+from reforge.objectives import Learner
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class LoopState:
     rank): they need no storage, cannot drift, and stay defined when the number of workers changes.
     """
 
-    model: Objective
+    model: Learner
     optimizer: torch.optim.Optimizer
     seed: int
     data_fingerprint: str

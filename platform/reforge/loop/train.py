@@ -9,27 +9,27 @@ Whoever drives it saves, logs and reports. The same spec gives the same global b
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from reforge.batches import Batch, Samples
-from reforge.loop.evaluate import evaluate
+from reforge.batches import Batch, Rows
 from reforge.loop.optimizer import OptimizerOptions
+from reforge.loop.plan import Goal, Plan, TrainingData
 from reforge.loop.precision import Precision, autocast
 from reforge.loop.state import Best, LoopState, seed_everything
 from reforge.loop.world import World
 from reforge.models import Backbone
-from reforge.objectives import Inputs, Objective
+from reforge.objectives import Inputs, Learner
 from reforge.spec import Part, UserError
-
-BEST_METRIC = "loss"
 
 
 class TrainOptions(Part):
@@ -55,9 +55,19 @@ class TrainOptions(Part):
     keep_checkpoints: int = Field(2, ge=1)
     seed: int = Field(1, ge=0, lt=2**32)
 
+    @property
+    def global_batch(self) -> int:
+        """What goes into a step: tokens."""
+        return self.global_batch_tokens
+
+    @property
+    def patience(self) -> None:
+        """Pre-training goes on to its last step."""
+        return
+
     def micro_batch_blocks(self, block_tokens: int) -> int:
         """How many blocks of a length one worker puts through the model at once, at most."""
-        return max(1, self.micro_batch_tokens // block_tokens)
+        return rows_at_once(self.micro_batch_tokens, block_tokens)
 
 
 class TrainingDiverged(UserError):
@@ -65,20 +75,11 @@ class TrainingDiverged(UserError):
 
 
 @dataclass(frozen=True)
-class TrainData:
-    """What the loop trains and validates on."""
-
-    train: Samples
-    valid: Samples
-    valid_tokens_per_byte: float
-
-
-@dataclass(frozen=True)
 class StepReport:
     """What one optimizer step did; the same on every rank but for `tokens_per_second`.
 
     `loss` is the weighted sum of `terms`, each in nats a target over the global batch. `valid` is set at the steps
-    that evaluate.
+    that evaluate, `is_last` after the last step.
     """
 
     step: int
@@ -91,39 +92,41 @@ class StepReport:
     tokens_per_second: float
     valid: dict[str, float] = field(default_factory=dict)
     is_best: bool = False
+    is_last: bool = False
 
 
 def train(
-    state: LoopState, data: TrainData, options: TrainOptions, optimizer_options: OptimizerOptions, world: World
+    state: LoopState, data: TrainingData, plan: Plan, optimizer_options: OptimizerOptions, world: World
 ) -> Iterator[StepReport]:
-    """Train `state` in place up to `options.max_steps`, one report a step; every rank must consume it in step.
+    """Train `state` in place to the end of `plan`, one report a step; every rank must consume it in step.
 
     Raises TrainingDiverged before an update that would ruin the weights, UserError where the data cannot give what the
-    objective needs.
+    model needs.
     """
-    for samples in (data.train, data.valid):
-        samples.check(state.model.needs_partners)
+    data.check(state)
     model = wrap(state.model, world)
     state.model.train()
-    settle_buckets(model, state, data.train.block_tokens, world)
-    while state.step < options.max_steps:
+    settle_buckets(model, state, data, world)
+    while not is_over(state, plan):
         started = time.perf_counter()
-        rows = data.train.rows_at(state.seed, state.step, options.global_batch_tokens)
+        rows = data.train.rows_at(state.seed, state.step, plan.global_batch)
         batch = data.train.read(rows.share(world.rank, world.size), state.seed, state.model.needs_partners)
-        num_micro = math.ceil(math.ceil(len(rows.samples) / world.size) / options.micro_batch_blocks(rows.row_tokens))
+        at_once = rows_at_once(plan.micro_batch_tokens, rows.row_tokens)
+        num_micro = math.ceil(math.ceil(len(rows.samples) / world.size) / at_once)
         micro_inputs = [state.model.collate(part, state.seed) for part in split(batch, num_micro)]
-        lr = optimizer_options.lr_at(state.step + 1, options.max_steps)
+        lr = optimizer_options.lr_at(state.step + 1, plan.max_steps)
         seed_everything(state.seed, "train", state.step, world.rank)
-        terms, grad_norm = take_step(model, state, micro_inputs, lr, optimizer_options.max_grad_norm, options, world)
+        terms, grad_norm = take_step(model, state, micro_inputs, lr, optimizer_options.max_grad_norm, plan, world)
         state.step += 1
         state.tokens_seen += rows.num_tokens
         seconds = time.perf_counter() - started
         valid = {}
-        if state.step % options.eval_every_steps == 0 or state.step == options.max_steps:
-            valid = validate(state, data, options, world)
+        if state.step % plan.eval_every_steps == 0 or state.step == plan.max_steps:
+            valid = data.validate(state, plan, world)
+        is_best = note_best(state, valid, data.goal)
         yield StepReport(
             step=state.step,
-            epoch=data.train.epoch_at(state.step, options.global_batch_tokens),
+            epoch=data.train.epoch_at(state.step, plan.global_batch),
             loss=weighted(terms, state.model),
             terms=terms,
             lr=lr,
@@ -131,22 +134,23 @@ def train(
             tokens_seen=state.tokens_seen,
             tokens_per_second=rows.num_tokens / seconds,
             valid=valid,
-            is_best=note_best(state, valid),
+            is_best=is_best,
+            is_last=is_over(state, plan),
         )
 
 
-def validate(state: LoopState, data: TrainData, options: TrainOptions, world: World) -> dict[str, float]:
-    """The validation figures of `state` as it stands; every rank must call it."""
-    return evaluate(
-        state.model,
-        data.valid,
-        world=world,
-        precision=options.precision,
-        seed=state.seed,
-        tokens_per_byte=data.valid_tokens_per_byte,
-        micro_batch_tokens=options.micro_batch_tokens,
-        max_blocks=options.eval_blocks,
-    )
+def is_over(state: LoopState, plan: Plan) -> bool:
+    """Whether there is nothing left to train: all steps made, or no better figure for too long."""
+    if state.step >= plan.max_steps:
+        return True
+    if plan.patience is None or state.best is None:
+        return False
+    return state.step - state.best.step >= plan.patience * plan.eval_every_steps
+
+
+def rows_at_once(micro_batch_tokens: int, row_tokens: int) -> int:
+    """How many rows of a length one worker puts through the model at once, at most."""
+    return max(1, micro_batch_tokens // row_tokens)
 
 
 def take_step(
@@ -155,7 +159,7 @@ def take_step(
     micro_inputs: list[Inputs],
     lr: float,
     max_grad_norm: float,
-    options: TrainOptions,
+    plan: Plan,
     world: World,
 ) -> tuple[dict[str, float], float]:
     """One update from a rank's micro-batches: (mean of each term of the loss, gradient norm) of the global batch.
@@ -171,7 +175,7 @@ def take_step(
     loss_sums_K = torch.zeros(len(names), device=world.device)
     for number, inputs in enumerate(micro_inputs, start=1):
         with gradients_kept_local(model, number < len(micro_inputs)):
-            with autocast(options.precision, world.device):
+            with autocast(plan.precision, world.device):
                 scores = model(**inputs.to(world.device).tensors)
             losses_K = torch.stack([scores.losses[name] for name in names])
             torch.autograd.backward((losses_K * scale_K).sum())
@@ -190,18 +194,18 @@ def take_step(
             f"{lr:g}. The update was not made. Lower optimizer.lr or raise optimizer.schedule.warmup_steps."
         )
     for group in state.optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["lr_scale"]
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     return terms, grad_norm
 
 
-def weighted(terms: dict[str, float], model: Objective) -> float:
+def weighted(terms: dict[str, float], model: Learner) -> float:
     """The loss that training lowers, from the means of its terms."""
     return sum(model.terms[name] * mean for name, mean in terms.items())
 
 
-def wrap(model: Objective, world: World) -> nn.Module:
+def wrap(model: Learner, world: World) -> nn.Module:
     """`model` as a data-parallel module, or itself where one process trains alone.
 
     DistributedDataParallel wants every parameter's gradient exactly once; a model that cannot promise that (dropped
@@ -213,7 +217,7 @@ def wrap(model: Objective, world: World) -> nn.Module:
     return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
 
 
-def settle_buckets(model: nn.Module, state: LoopState, block_tokens: int, world: World) -> None:
+def settle_buckets(model: nn.Module, state: LoopState, data: TrainingData, world: World) -> None:
     """Let DDP choose its buckets by a backward pass of zeros, before the first step.
 
     It lays its buckets out anew after the first backward pass, and the order in which three or more ranks add up
@@ -221,13 +225,15 @@ def settle_buckets(model: nn.Module, state: LoopState, block_tokens: int, world:
     undisturbed run.
     """
     if isinstance(model, DistributedDataParallel):
-        nothing = blank(block_tokens, state.model.needs_partners)
+        none = np.zeros(0, np.int64)
+        nobody = Rows(none, none, data.train.block_tokens)
+        nothing = blank(data.train.read(nobody, state.seed, state.model.needs_partners))
         inputs = state.model.collate(nothing, state.seed).to(world.device)
         sum(model(**inputs.tensors).losses.values()).backward()
         state.optimizer.zero_grad(set_to_none=True)
 
 
-def has_regular_gradients(model: Objective) -> bool:
+def has_regular_gradients(model: Learner) -> bool:
     """Whether a backward pass gives every parameter its gradient exactly once."""
     return all(part.regular_gradients for part in model.modules() if isinstance(part, Backbone))
 
@@ -256,23 +262,32 @@ def split(batch: Batch, num_parts: int) -> list[Batch]:
     parts = []
     for places in np.array_split(np.arange(len(batch.samples)), num_parts):
         if len(places):
-            partners = None if batch.partners is None else batch.partners[places]
-            parts.append(Batch(batch.ids[places], batch.epochs[places], batch.samples[places], partners))
+            parts.append(_map(batch, partial(np.take, indices=places, axis=0)))
         else:
-            parts.append(blank(batch.ids.shape[1], batch.partners is not None))
+            parts.append(blank(batch))
     return parts
 
 
-def blank(num_tokens: int, partners: bool) -> Batch:
-    """One row of padding: nothing in it can be a target, so it adds nothing to loss or gradient."""
-    ids, place = np.zeros((1, num_tokens), np.int64), np.zeros(1, np.int64)
-    return Batch(ids, place, place, ids if partners else None)
+def blank(batch: Batch) -> Batch:
+    """One row of zeros, which is padding, in the form of `batch`: it adds nothing to loss or gradient."""
+    return _map(batch, lambda array: np.zeros((1, *array.shape[1:]), array.dtype))
 
 
-def note_best(state: LoopState, valid: dict[str, float]) -> bool:
+def _map(batch: Batch, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Batch:
+    """`batch` with every array changed."""
+    return Batch(
+        change(batch.ids),
+        change(batch.epochs),
+        change(batch.samples),
+        None if batch.partners is None else change(batch.partners),
+        {name: change(array) for name, array in batch.extras.items()},
+    )
+
+
+def note_best(state: LoopState, valid: dict[str, float], goal: Goal) -> bool:
     """Record the validation figures in `state`; whether they are the best so far."""
-    value = valid.get(BEST_METRIC)
-    if value is None or math.isnan(value) or (state.best is not None and value >= state.best.value):
+    value = valid.get(goal.metric)
+    if value is None or math.isnan(value) or (state.best and not goal.is_better(value, state.best.value)):
         return False
-    state.best = Best(BEST_METRIC, value, state.step)
+    state.best = Best(goal.metric, value, state.step)
     return True

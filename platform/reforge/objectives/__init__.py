@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from reforge.objectives.causal import CausalLMOptions
 from reforge.objectives.electra import ElectraOptions
+from reforge.objectives.learner import Inputs, Learner, Scores
 from reforge.objectives.mlm import MaskedLMOptions
 from reforge.objectives.mlm_nsp import MaskedLMWithNextSentenceOptions
-from reforge.objectives.objective import Inputs, Objective, ObjectiveOptions, Sample, Scores, Totals
+from reforge.objectives.objective import Objective, ObjectiveOptions, Sample, Totals
 from reforge.spec import one_of
 
 OBJECTIVES: dict[str, type[ObjectiveOptions]] = {
@@ -24,4 +25,14 @@ if TYPE_CHECKING:
 else:
     AnyObjective = one_of(OBJECTIVES)
 
-__all__ = ["OBJECTIVES", "AnyObjective", "Inputs", "Objective", "ObjectiveOptions", "Sample", "Scores", "Totals"]
+__all__ = [
+    "OBJECTIVES",
+    "AnyObjective",
+    "Inputs",
+    "Learner",
+    "Objective",
+    "ObjectiveOptions",
+    "Sample",
+    "Scores",
+    "Totals",
+]

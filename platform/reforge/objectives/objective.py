@@ -1,10 +1,8 @@
-"""What every objective is: a module around a backbone that turns a batch of blocks into summed scores.
+"""What every pre-training objective is: a learner whose summed scores become named figures.
 
     Batch --collate (host, deterministic)--> Inputs --forward (device)--> Scores --metrics--> named floats
 
-The loss is a weighted sum of terms (MLM has one, MLM with next-sentence prediction two), each a mean over its own
-targets. Scores hold sums, so that micro-batches and ranks add up exactly. The loop knows nothing else of an objective,
-so one loop serves all of them. Shapes: B batch, T tokens, N targets.
+Shapes: B batch, T tokens, N targets.
 """
 
 import math
@@ -14,39 +12,14 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
 
-from reforge.batches import Batch
-from reforge.models import Backbone, BackboneOptions, Frame
+from reforge.models import BackboneOptions, Frame
+from reforge.objectives.learner import Inputs, Learner, Scores
 from reforge.spec import Part, Problem
 from reforge.tokenizers import Vocabulary
 
-
-class Inputs(NamedTuple):
-    """What one micro-step needs: tensors by name, and over how many targets each term of its loss is summed."""
-
-    tensors: dict[str, Tensor]
-    num_targets: dict[str, int]
-
-    def to(self, device: torch.device) -> "Inputs":
-        """The same inputs on `device`."""
-        if device.type == "cpu":
-            return self
-        moved = {name: t.pin_memory().to(device, non_blocking=True) for name, t in self.tensors.items()}
-        return Inputs(moved, self.num_targets)
-
-
-class Scores(NamedTuple):
-    """Sums over targets; all are float32 scalars.
-
-    losses: by term, in nats, differentiable
-    counts: what else `metrics` needs, by name; empty while training, so that no time is spent on it
-    """
-
-    losses: dict[str, Tensor]
-    counts: dict[str, Tensor]
+__all__ = ["Inputs", "Objective", "ObjectiveOptions", "Sample", "Scores", "Totals", "text_metrics"]
 
 
 class Totals(NamedTuple):
@@ -69,24 +42,15 @@ class Sample:
     outcome: str
 
 
-class Objective(nn.Module, ABC):
-    """A trainable module: `forward(**inputs.tensors)` gives `Scores`.
+class Objective(Learner):
+    """A learner of pre-training, scored by sums over a validation set.
 
-    terms: weight of each term's mean in the loss
     count_names: the names of `Scores.counts` in evaluation
     metric_names: the figures that `metrics` gives, "loss" (the weighted sum) among them
-    needs_partners: whether `collate` wants a row of another document beside every row (`Batch.partners`)
     """
 
-    backbone: Backbone
-    terms: Mapping[str, float]
     count_names: tuple[str, ...] = ()
     metric_names: tuple[str, ...]
-    needs_partners: bool = False
-
-    @abstractmethod
-    def collate(self, batch: Batch, seed: int) -> Inputs:
-        """Inputs of a batch; a function of (seed, epoch, sample) alone, whatever the batch's other samples."""
 
     @abstractmethod
     def metrics(self, totals: Totals, tokens_per_byte: float) -> dict[str, float]:

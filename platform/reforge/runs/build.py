@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from reforge.batches import Prepared
-from reforge.loop import LoopState, TrainData, World, resolve_precision, seed_everything
+from reforge.loop import CorpusData, LoopState, World, resolve_precision, seed_everything
 from reforge.models import Backbone, BackboneOptions, Device
 from reforge.objectives import Objective, ObjectiveOptions
 from reforge.runs.job import PretrainJob
@@ -54,9 +54,9 @@ def compile_dense_parts(model: Objective) -> None:
                 part.compile()
 
 
-def build_data(prepared: Prepared) -> TrainData:
+def build_data(prepared: Prepared, eval_blocks: int | None = None) -> CorpusData:
     """The prepared shards as the loop takes them."""
-    return TrainData(prepared.train, prepared.valid, prepared.valid_tokens_per_byte)
+    return CorpusData(prepared.train, prepared.valid, prepared.valid_tokens_per_byte, eval_blocks)
 
 
 def memory_of_a_worker(world: World) -> int:

@@ -41,7 +41,7 @@ def dry_run(job: PretrainJob, prepared_folder: Path, device: torch.device) -> Dr
     before = memory_peak(device)
     model, notes = resolve_model(job, prepared.tokenizer.get_vocab_size(), world)
     state = build_state(job, prepared, device, model)
-    data = build_data(prepared)
+    data = build_data(prepared, job.train.eval_blocks)
     reports = list(islice(train(state, data, job.train, job.optimizer, world), NUM_STEPS))
     num_parameters = count_parameters(state.model)
     precision = resolve_precision(job.train.precision, device)
