@@ -59,8 +59,8 @@ class Csv(FileCorpus):
         first = next(head.lines(encoding=self.encoding), None)
         if first is None and not head.num_bad:
             return
-        delimiter = self.delimiter or _likely_delimiter(reader.name, first or "")
-        rows = self._split(reader, delimiter) if self.quoting == "none" else self._parsed(reader, delimiter)
+        delimiter = self.delimiter or likely_delimiter(reader.name, first or "")
+        rows = (split_rows if self.quoting == "none" else parsed_rows)(reader, delimiter, self.encoding)
         header = [] if head.num_bad else (first or "").split(delimiter)
         if self.header and reader.start == 0 and not head.num_bad:
             header = next(rows, [])
@@ -90,29 +90,39 @@ class Csv(FileCorpus):
             reader.bad("file without a column", f"{reader.file}: must have a column {missing!r}, {has}", placed=True)
         return None
 
-    def _split(self, reader: Reader, delimiter: str) -> Iterator[list[str]]:
-        for line in reader.lines(encoding=self.encoding):
-            if line or reader.offset == 0:
-                yield line.split(delimiter)
 
-    def _parsed(self, reader: Reader, delimiter: str) -> Iterator[list[str]]:
-        csv.field_size_limit(max(csv.field_size_limit(), _FIELD_CHARACTERS))  # Python's own is 131,072
-        lines = (f"{line}\n" for line in reader.lines(encoding=self.encoding))
-        rows = csv.reader(lines, delimiter=delimiter, strict=True)
-        while True:
-            num_bad, num_lines = reader.num_bad, rows.line_num
-            try:
-                row = next(rows, None)
-            except csv.Error as error:
-                reader.bad("record that is no CSV", f"no CSV: {error}. Where quotes mean nothing, set quoting to none")
-                continue
-            if row is None:
-                return
-            if reader.num_bad > num_bad and rows.line_num > num_lines + 1:
-                reader.tally.drop("record with lines that cannot be read")
-            elif row:
-                yield row
+def split_rows(reader: Reader, delimiter: str, encoding: Encoding) -> Iterator[list[str]]:
+    """The rows of a table in which quotes mean nothing; empty lines are none, but the first line always is one."""
+    for line in reader.lines(encoding=encoding):
+        if line or reader.offset == 0:
+            yield line.split(delimiter)
 
 
-def _likely_delimiter(name: str, first: str) -> str:
+def parsed_rows(
+    reader: Reader, delimiter: str, encoding: Encoding, unquoted: str = "set quoting to none"
+) -> Iterator[list[str]]:
+    """The rows of a table after RFC 4180; what is no CSV is a bad record, empty lines are none.
+
+    unquoted: what to do where quotes mean nothing, for the message
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_CHARACTERS))  # Python's own is 131,072
+    lines = (f"{line}\n" for line in reader.lines(encoding=encoding))
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        num_bad, num_lines = reader.num_bad, rows.line_num
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            reader.bad("record that is no CSV", f"no CSV: {error}. Where quotes mean nothing, {unquoted}")
+            continue
+        if row is None:
+            return
+        if reader.num_bad > num_bad and rows.line_num > num_lines + 1:
+            reader.tally.drop("record with lines that cannot be read")
+        elif row:
+            yield row
+
+
+def likely_delimiter(name: str, first: str) -> str:
+    """What separates the columns of the table `name` whose first line is `first`: a tab or a comma."""
     return "\t" if ".tsv" in name.lower() or "\t" in first else ","

@@ -74,15 +74,15 @@ class Huggingface(Corpus):
         return True
 
     def extent(self, whole: Slice) -> Extent:
-        rows = self._rows()
+        rows = self.rows()
         return Extent(rows.num_rows, int(rows.data.nbytes))
 
     def read(self, slices: Sequence[Slice], tally: Tally) -> Iterator[Document]:
-        rows = self._rows()
+        rows = self.rows()
         for part in slices:
             reader = Reader(Path(self.dataset), part.name, tally, self.on_bad_record)
             stop = rows.num_rows if part.stop is None else min(part.stop, rows.num_rows)
-            for number, record in _numbered(rows, part.start, stop):
+            for number, record in numbered(rows, part.start, stop):
                 found = text_of(record, self.column, Row(reader, number))
                 if found is None:
                     continue
@@ -96,7 +96,7 @@ class Huggingface(Corpus):
         path = Path(self.dataset).expanduser()
         return path if path.is_dir() else None
 
-    def _rows(self) -> "datasets.Dataset":
+    def rows(self) -> "datasets.Dataset":
         """The split with the columns that are read. Raises UserError where there is none, or not the columns."""
         with _loading(self.dataset):
             rows = self._load(self._directory())
@@ -131,7 +131,7 @@ class Huggingface(Corpus):
                 has = f"it has {', '.join(found)}{nearest(split, found)}"
                 raise UserError(f"{self.dataset} has no split {split!r}, {has}")
         if directory:  # a hub's rows would have to be downloaded first
-            self._rows()
+            self.rows()
 
     def _found_splits(self, directory: Path | None) -> list[str]:
         import datasets
@@ -164,7 +164,7 @@ def _chosen(splits: dict[str, Any], split: str) -> Any:
     )
 
 
-def _numbered(rows: Any, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def numbered(rows: Any, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """The records from row `start` up to `stop` with their numbers from 1 on."""
     for first in range(start, stop, _BATCH_ROWS):
         columns = rows[first : min(first + _BATCH_ROWS, stop)]

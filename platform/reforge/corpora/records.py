@@ -23,6 +23,9 @@ class BadPlace(Protocol):
     def bad(self, reason: str, message: str) -> None:
         """Raise UserError with the place and `message`, or count one dropped record by `reason`."""
 
+    def place(self) -> str:
+        """The place as messages begin with it."""
+
 
 class Row(NamedTuple):
     """A row of a table, to be named in messages by its number from 1 on."""
@@ -31,7 +34,10 @@ class Row(NamedTuple):
     number: int
 
     def bad(self, reason: str, message: str) -> None:
-        self.reader.bad(reason, f"{self.reader.file}: row {self.number}: {message}", placed=True)
+        self.reader.bad(reason, f"{self.place()}: {message}", placed=True)
+
+    def place(self) -> str:
+        return f"{self.reader.file}: row {self.number}"
 
 
 def column_names(columns: Columns) -> tuple[str, ...]:
@@ -76,6 +82,11 @@ def value_at(record: Mapping[str, Any], column: str) -> Any:
     return None if value is _MISSING else value
 
 
+def has_column(record: Mapping[str, Any], column: str) -> bool:
+    """Whether anything, be it null, stands under `column`, "a.b" being b within a."""
+    return _find(record, column) is not _MISSING
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """How a message names what was probably meant: "; did you mean text?", "" where nothing is near."""
     close = difflib.get_close_matches(name, list(names), n=1)
@@ -84,10 +95,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def clean(text: str) -> str:
     """The text in Unicode's normal form NFC, without the space at its two ends."""
-    if not text.isascii():
-        # Line by line: one character that needs work makes a long text take ten times as long.
-        text = "\n".join([unicodedata.normalize("NFC", line) for line in text.split("\n")])
-    return text.strip()
+    if text.isascii():
+        return text.strip()
+    if "\n" not in text:
+        return unicodedata.normalize("NFC", text).strip()
+    # Line by line: one character that needs work makes a long text take ten times as long.
+    return "\n".join([unicodedata.normalize("NFC", line) for line in text.split("\n")]).strip()
 
 
 def _text_at(record: Mapping[str, Any], column: str, place: BadPlace) -> str | None:

@@ -3,11 +3,48 @@
 A new one is one file with a `LabelledOptions` class and one line in `LABELLED`.
 """
 
+from typing import TYPE_CHECKING
+
+from reforge.corpora.labelled.csv import Csv
 from reforge.corpora.labelled.example import Answer, Example, QuestionExample, TaggedExample, TextExample
+from reforge.corpora.labelled.huggingface import Huggingface
+from reforge.corpora.labelled.jsonl import Jsonl
+from reforge.corpora.labelled.klue_nli import KlueNli
+from reforge.corpora.labelled.klue_sts import KlueSts
+from reforge.corpora.labelled.kornli import Kornli
+from reforge.corpora.labelled.korsts import Korsts
+from reforge.corpora.labelled.nsmc import Nsmc
+from reforge.corpora.labelled.parquet import Parquet
+from reforge.corpora.labelled.paws import Paws
+from reforge.corpora.labelled.question_pair import QuestionPair
 from reforge.corpora.labelled.reader import Gives, LabelledFiles, LabelledOptions
+from reforge.corpora.labelled.tsv import Tsv
+from reforge.spec import one_of
+
+LABELLED: dict[str, type[LabelledOptions]] = {
+    "csv": Csv,
+    "huggingface": Huggingface,
+    "jsonl": Jsonl,
+    "klue_nli": KlueNli,
+    "klue_sts": KlueSts,
+    "kornli": Kornli,
+    "korsts": Korsts,
+    "nsmc": Nsmc,
+    "parquet": Parquet,
+    "paws": Paws,
+    "question_pair": QuestionPair,
+    "tsv": Tsv,
+}
+
+if TYPE_CHECKING:
+    AnyLabelled = LabelledOptions
+else:
+    AnyLabelled = one_of(LABELLED)
 
 __all__ = [
+    "LABELLED",
     "Answer",
+    "AnyLabelled",
     "Example",
     "Gives",
     "LabelledFiles",

@@ -20,7 +20,7 @@ Gives = Literal["texts", "tags", "questions"]
 
 
 class LabelledOptions(Part, ABC):
-    """Where a labelled set is and how it is read. What comes out is decided by `identity()` and the content of `files()`.
+    """Where a labelled set is and how it is read. `identity()` and the content of `files()` decide what comes out.
 
     gives: texts or pairs of them (TextExample), tagged texts (TaggedExample), or questions (QuestionExample)
     """
@@ -72,7 +72,7 @@ class LabelledFiles(LabelledOptions):
         place = (path or self.path).expanduser()
         found = visible_files(place)
         if place.is_dir() and self.endings:
-            found = [file for file in found if _unpacked_name(file).endswith(self.endings)]
+            found = [file for file in found if unpacked_name(file).endswith(self.endings)]
         if not found:
             raise UserError(_no_file(place, self.endings))
         return found
@@ -107,7 +107,8 @@ def no_example(source: str, tally: Tally) -> str:
     return f"{source} holds no example" + (f"; left out: {dropped}" if dropped else "")
 
 
-def _unpacked_name(file: Path) -> str:
+def unpacked_name(file: Path) -> str:
+    """A file's name in lower case, without the ending of what it is packed by."""
     name = file.name.lower()
     for packed in (".gz", ".bz2", ".xz", ".zst"):
         name = name.removesuffix(packed)
