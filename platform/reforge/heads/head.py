@@ -15,8 +15,12 @@ from torch import Tensor, nn
 
 from reforge.spec import Part, Problem
 
-# One answer a text; one answer a unit; a start and an end among tokens.
 Level = Literal["text", "token", "span"]
+ANSWERS: dict[Level, str] = {
+    "text": "one answer for a text",
+    "token": "a tag for each word",
+    "span": "the start and the end of an answer",
+}
 # What cross_entropy passes over.
 IGNORED = -100
 
@@ -34,7 +38,12 @@ class Outputs(NamedTuple):
 
 
 class Head(nn.Module, ABC):
-    """A module from hidden states to scores."""
+    """A module from hidden states to scores.
+
+    first_only: whether it looks at the first unit of each row alone, so that no other state need be computed
+    """
+
+    first_only: bool = False
 
     @abstractmethod
     def forward(self, states_BSD: Tensor, real_BS: Tensor) -> Tensor:
@@ -97,5 +106,5 @@ class HeadOptions(Part, ABC):
     def fit(self, level: Level) -> Iterator[Problem]:
         """Why this head cannot answer at `level`, and which options would do nothing there; paths are a job spec's."""
         if level not in self.levels:
-            rule = f"must give one answer a {level}; this one gives one a {' or '.join(sorted(self.levels))}"
-            yield Problem(("head", "kind"), rule, self.kind)
+            own = " or ".join(ANSWERS[own] for own in ANSWERS if own in self.levels)
+            yield Problem(("head", "kind"), f"must give {ANSWERS[level]}, not {own}", self.kind)

@@ -20,6 +20,7 @@ class PooledHead(Head):
     def __init__(self, d_model: int, num_scores: int, pool: Pool, dropout: float) -> None:
         super().__init__()
         self.pool = pool
+        self.first_only = pool == "cls"
         self.dropout = nn.Dropout(dropout)
         self.dense = dense(d_model, d_model)
         self.out = Scorer(d_model, num_scores)
