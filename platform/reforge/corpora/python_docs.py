@@ -30,13 +30,11 @@ class PythonDocs(Corpus):
         return {**super().identity(), "python": f"{platform.python_implementation()} {platform.python_version()}"}
 
     def files(self) -> list[Path]:
-        stdlib = _stdlib()
-        modules = (file for file in stdlib.rglob("*.py") if not _LEFT_OUT.intersection(file.relative_to(stdlib).parts))
-        topics = stdlib / "pydoc_data" / "topics.py"
-        return [*([topics] if topics.is_file() else []), *sorted(modules)]
+        topics = stdlib() / "pydoc_data" / "topics.py"
+        return [*([topics] if topics.is_file() else []), *modules(stdlib())]
 
     def file_names(self) -> list[str]:
-        return [file.relative_to(_stdlib()).as_posix() for file in self.files()]
+        return [file.relative_to(stdlib()).as_posix() for file in self.files()]
 
     def whole(self) -> list[Slice]:
         return [Slice("python")]  # a few megabytes: one slice, although it is many files
@@ -45,11 +43,28 @@ class PythonDocs(Corpus):
         yield from _topics(tally)
         for file in self.files():
             if file.parent.name != "pydoc_data":
-                yield from _module(file, file.relative_to(_stdlib()).as_posix(), tally)
+                yield from _module(file, file.relative_to(stdlib()).as_posix(), tally)
 
 
-def _stdlib() -> Path:
+def stdlib() -> Path:
+    """Where the standard library of the interpreter that runs lies."""
     return Path(sysconfig.get_path("stdlib"))
+
+
+def modules(folder: Path) -> list[Path]:
+    """The modules below a folder of the standard library that are documented, in reading order."""
+    root = stdlib()
+    return sorted(file for file in folder.rglob("*.py") if not _LEFT_OUT.intersection(file.relative_to(root).parts))
+
+
+def parsed(file: Path) -> ast.Module | None:
+    """The syntax tree of a module, which is not run; None where this Python can't read it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in the library are not this user's business
+            return ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
 
 
 def _topics(tally: Tally) -> Iterator[Document]:
@@ -66,14 +81,11 @@ def _topics(tally: Tally) -> Iterator[Document]:
 
 def _module(file: Path, name: str, tally: Tally) -> Iterator[Document]:
     tally.files += 1
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in the library are not this user's business
-            tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
+    tree = parsed(file)
+    if tree is None:
         tally.drop("module does not parse")
         return
-    text = "\n\n".join(_docstrings(tree))
+    text = "\n\n".join(docstrings(tree))
     if text:
         tally.keep(text)
         yield Document(name, text)
@@ -81,7 +93,7 @@ def _module(file: Path, name: str, tally: Tally) -> Iterator[Document]:
         tally.drop("module without docstrings")
 
 
-def _docstrings(tree: ast.Module) -> Iterator[str]:
+def docstrings(tree: ast.Module) -> Iterator[str]:
     """Every docstring of a module in the order of its lines."""
     open_nodes: list[ast.AST] = [tree]
     while open_nodes:

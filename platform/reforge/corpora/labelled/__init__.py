@@ -16,6 +16,7 @@ from reforge.corpora.labelled.korsts import Korsts
 from reforge.corpora.labelled.nsmc import Nsmc
 from reforge.corpora.labelled.parquet import Parquet
 from reforge.corpora.labelled.paws import Paws
+from reforge.corpora.labelled.python_docs import PythonDocs
 from reforge.corpora.labelled.question_pair import QuestionPair
 from reforge.corpora.labelled.reader import Gives, LabelledFiles, LabelledOptions
 from reforge.corpora.labelled.tsv import Tsv
@@ -32,6 +33,7 @@ LABELLED: dict[str, type[LabelledOptions]] = {
     "nsmc": Nsmc,
     "parquet": Parquet,
     "paws": Paws,
+    "python_docs": PythonDocs,
     "question_pair": QuestionPair,
     "tsv": Tsv,
 }

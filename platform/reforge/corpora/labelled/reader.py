@@ -63,7 +63,7 @@ class LabelledFiles(LabelledOptions):
     def problems(self) -> Iterator[Problem]:
         yield from super().problems()
         try:
-            self.files()
+            next(self.read(), None)  # a column that does not exist is said before anything starts
         except UserError as error:
             yield Problem(("path",), str(error))
 
