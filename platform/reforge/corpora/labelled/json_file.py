@@ -6,7 +6,7 @@ from pydantic_core import from_json
 
 from reforge.corpora.encoding import Encoding
 from reforge.corpora.reader import Reader
-from reforge.corpora.records import nearest
+from reforge.corpora.records import BadPlace, nearest
 
 MISSING = object()
 
@@ -39,6 +39,15 @@ def whole_value(reader: Reader, encoding: Encoding) -> Any:
         message = f"{reader.file}:{line}: no JSON: {what} at column {column}"
         reader.bad("file that is no JSON", message, placed=True)
         return MISSING
+
+
+def list_at(record: Any, key: str, place: BadPlace) -> list[Any]:
+    """The list under `key`; where there is none the record is bad, and the list empty."""
+    found = record.get(key) if isinstance(record, dict) else None
+    if isinstance(found, list):
+        return found
+    place.bad(f"record without a list {key!r}", no_list(record, key))
+    return []
 
 
 def no_list(record: Any, key: str) -> str:

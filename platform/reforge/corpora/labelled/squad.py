@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from reforge.corpora.encoding import Encoding
 from reforge.corpora.labelled.example import Answer, QuestionExample
-from reforge.corpora.labelled.json_file import MISSING, Element, no_list, whole_value
+from reforge.corpora.labelled.json_file import MISSING, Element, list_at, no_list, whole_value
 from reforge.corpora.labelled.reader import LabelledFiles
 from reforge.corpora.reader import Reader
 from reforge.spec.problem import show_value
@@ -106,25 +106,17 @@ def _paragraphs(reader: Reader, encoding: Encoding) -> Iterator[_Paragraph]:
     value = whole_value(reader, encoding)
     if value is MISSING:
         return
-    for number, article in enumerate(_list(value, "data", Element(reader, "the whole")), 1):
+    for number, article in enumerate(list_at(value, "data", Element(reader, "the whole")), 1):
         title = article.get("title", "") if isinstance(article, dict) else ""
         name = f"article {number}" + (f" ({title})" if title else "")
-        for index, paragraph in enumerate(_list(article, "paragraphs", Element(reader, name)), 1):
+        for index, paragraph in enumerate(list_at(article, "paragraphs", Element(reader, name)), 1):
             place = Element(reader, f"{name}, paragraph {index}")
-            questions = _list(paragraph, "qas", place)
+            questions = list_at(paragraph, "qas", place)
             context = paragraph.get("context") if isinstance(paragraph, dict) else None
             if isinstance(context, str) and context.strip():
                 yield _Paragraph(f"{reader.name}: {name}", context, questions)
             elif questions:
                 place.bad("paragraph without a context", "must have a text 'context'")
-
-
-def _list(record: Any, key: str, place: Element) -> list[Any]:
-    found = record.get(key) if isinstance(record, dict) else None
-    if isinstance(found, list):
-        return found
-    place.bad(f"no list {key!r}", no_list(record, key))
-    return []
 
 
 def _key(record: Any) -> str:
