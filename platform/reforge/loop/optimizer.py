@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
+from reforge.models import Backbone, parameter_depths
 from reforge.spec import Part, Problem
 
 
@@ -44,10 +45,18 @@ class ScheduleOptions(Part):
 
 
 class OptimizerOptions(Part):
-    """AdamW. `weight_decay` acts on matrices only: not on biases, norms, scalars or axial position embeddings."""
+    """AdamW. `weight_decay` acts on matrices only: not on biases, norms, scalars or axial position embeddings.
+
+    lr: the peak learning rate
+    head_lr: that of what is not in the backbone (output layers, a task's head, ELECTRA's generator); null: lr
+    layer_decay: learning rates fall by this factor from each layer of the backbone to the one below it: depth k of
+        K (models/depth.py) has lr x layer_decay^(K - k), as ELECTRA (Clark et al. 2020) and BEiT are fine-tuned
+    """
 
     kind: Literal["adamw"] = "adamw"
     lr: float = Field(5e-4, gt=0)
+    head_lr: float | None = Field(None, gt=0)
+    layer_decay: float = Field(1.0, gt=0, le=1)
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = Field(1e-6, gt=0)
     weight_decay: float = Field(0.01, ge=0)
@@ -60,13 +69,30 @@ class OptimizerOptions(Part):
             yield Problem(("betas",), "each must be at least 0 and below 1", list(self.betas))
 
     def build(self, model: nn.Module) -> torch.optim.AdamW:
-        """The optimizer of all trainable parameters of `model`."""
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in parameters if p.ndim == 2], "weight_decay": self.weight_decay, "lr_scale": 1.0},
-            {"params": [p for p in parameters if p.ndim != 2], "weight_decay": 0.0, "lr_scale": 1.0},
-        ]
+        """The optimizer of all trainable parameters of `model`; each group's rate is `lr_scale` of `lr_at`."""
+        head = 1.0 if self.head_lr is None else self.head_lr / self.lr
+        scales = self._backbone_scales(model)
+        by_scale: dict[float, list[nn.Parameter]] = {}
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                by_scale.setdefault(scales.get(parameter, head), []).append(parameter)
+        groups = [group for scale, parameters in by_scale.items() for group in self._groups(parameters, scale)]
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
+
+    def _groups(self, parameters: list[nn.Parameter], lr_scale: float) -> list[dict[str, Any]]:
+        matrices, others = ([p for p in parameters if (p.ndim == 2) == is_matrix] for is_matrix in (True, False))
+        return [
+            {"params": matrices, "weight_decay": self.weight_decay, "lr_scale": lr_scale},
+            {"params": others, "weight_decay": 0.0, "lr_scale": lr_scale},
+        ]
+
+    def _backbone_scales(self, model: nn.Module) -> dict[nn.Parameter, float]:
+        """The factor on `lr` of each parameter of `model.backbone`; none where there is no backbone of that name."""
+        backbone = dict(model.named_children()).get("backbone")
+        if not isinstance(backbone, Backbone):
+            return {}
+        depths, top = parameter_depths(backbone), len(backbone.layer_modules()) + 1
+        return {p: self.layer_decay ** (top - depths[name]) for name, p in backbone.named_parameters()}
 
     def lr_at(self, step: int, max_steps: int) -> float:
         """Learning rate of the update that makes `step` steps complete."""

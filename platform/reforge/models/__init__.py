@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from reforge.models.backbone import Backbone, BackboneOptions, Cache, Device, Frame, count_parameters
+from reforge.models.depth import parameter_depths
+from reforge.models.freezing import freeze
 from reforge.models.reformer import ReformerOptions
 from reforge.models.transformer import TransformerOptions
 from reforge.spec import one_of
@@ -17,4 +19,15 @@ if TYPE_CHECKING:
 else:
     AnyBackbone = one_of(BACKBONES)
 
-__all__ = ["BACKBONES", "AnyBackbone", "Backbone", "BackboneOptions", "Cache", "Device", "Frame", "count_parameters"]
+__all__ = [
+    "BACKBONES",
+    "AnyBackbone",
+    "Backbone",
+    "BackboneOptions",
+    "Cache",
+    "Device",
+    "Frame",
+    "count_parameters",
+    "freeze",
+    "parameter_depths",
+]

@@ -61,6 +61,20 @@ class Backbone(nn.Module, ABC):
     def token_weight(self) -> Tensor:
         """The token embeddings [V, E]."""
 
+    @property
+    @abstractmethod
+    def segment_weight(self) -> Tensor | None:
+        """The segment embeddings, a row for each of the frame's segments; None where it has none."""
+
+    @property
+    @abstractmethod
+    def top(self) -> nn.Module:
+        """What is above the layers: the final norm."""
+
+    @abstractmethod
+    def layer_modules(self) -> list[nn.Module]:
+        """The layers, bottom first, each with all of its parameters; what is in no layer nor `top` is below them."""
+
     @abstractmethod
     def share_embeddings(self, other: Self) -> None:
         """Use the token, position and segment embeddings of `other` (equal E and frame) as one's own."""
@@ -85,6 +99,12 @@ class Backbone(nn.Module, ABC):
     def new_cache(self) -> Cache | None:
         """An empty cache for incremental decoding, None where this backbone has no such way."""
         return None
+
+    @torch.no_grad()
+    def reset_segments(self) -> None:
+        """Let all segments start as one: hidden states are those of the same weights without segments."""
+        if self.segment_weight is not None:
+            self.segment_weight.zero_()
 
     def dense_parts(self) -> list[nn.Module]:
         """Modules without random state or data-dependent shapes, for torch.compile."""
@@ -134,6 +154,19 @@ class BackboneOptions(Part, ABC):
     @abstractmethod
     def activation_bytes(self, num_tokens: int, frame: Frame, bytes_per_value: int) -> int:
         """Estimate of the bytes that one training micro-step of `num_tokens` tokens keeps for its backward pass."""
+
+    @abstractmethod
+    def with_dropout(self, p: float) -> Self:
+        """The same backbone with dropout `p` on all activations; 0 <= p < 1.
+
+        Dropout on attention weights stays as it is: it is an option of its own, which costs the fused kernels that
+        keep no weights.
+        """
+
+    def without_top(self, num_layers: int) -> Self:
+        """The same backbone without its upper `num_layers` layers; what is left keeps its tensors' names."""
+        assert 0 <= num_layers < self.depth, f"{num_layers} of {self.depth} layers"
+        return self.model_copy(update={"depth": self.depth - num_layers})
 
     def scaled(self, ratio: float) -> Self:
         """The same backbone at `ratio` of its width and heads, on embeddings of the full width (ELECTRA's generator).

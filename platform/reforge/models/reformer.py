@@ -14,6 +14,7 @@ Shapes: B batch, T tokens, D d_model.
 import math
 from collections.abc import Iterator
 from functools import partial
+from itertools import takewhile
 from typing import Annotated, Literal, Self
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from reforge.models import lsh_kernel
 from reforge.models.backbone import Backbone, BackboneOptions, Cache, Device, Frame, new_embedding
 from reforge.models.budget import decide_memory
+from reforge.models.freezing import is_frozen
 from reforge.models.reversible import Layer, Memory, run_layers
 from reforge.models.shared_qk import Attention, SharedQKAttention
 from reforge.spec import Problem
@@ -121,6 +123,16 @@ class ReformerOptions(BackboneOptions):
         num_local = min(round(self.n_local_attn_heads * ratio), smaller.num_heads - 1)
         return smaller.model_copy(update={"n_local_attn_heads": num_local})
 
+    def with_dropout(self, p: float) -> Self:
+        """`post_attn_dropout` and `ff_dropout` are p."""
+        assert 0 <= p < 1, p
+        return self.model_copy(update={"post_attn_dropout": p, "ff_dropout": p})
+
+    def without_top(self, num_layers: int) -> Self:
+        """The same without its upper layers; the memories in them go with them."""
+        lower = super().without_top(num_layers)
+        return lower.model_copy(update={"pkm_layers": tuple(n for n in self.pkm_layers if n <= lower.depth)})
+
     def choose_attention(self, frame: Frame, device_kind: str) -> tuple[Attention, str]:
         """The faster attention for blocks of this length on such a device, and why."""
         visited = self.num_hashes * 2 * self.bucket_size
@@ -194,6 +206,21 @@ class ReformerBackbone(Backbone):
         weight: Tensor = self.lm.token_emb.weight
         return weight
 
+    @property
+    def segment_weight(self) -> Tensor | None:
+        """The segment embeddings, None where the frame has none."""
+        return None if self.segment_emb is None else self.segment_emb.weight
+
+    @property
+    def top(self) -> nn.Module:
+        """The final norm."""
+        norm: nn.Module = self.lm.norm
+        return norm
+
+    def layer_modules(self) -> list[nn.Module]:
+        """The layers, bottom first, attention and feed-forward each."""
+        return list(self.lm.reformer.layers.blocks)
+
     def share_embeddings(self, other: Self) -> None:
         """Use the token, position and segment embeddings of `other` (equal E and frame) as one's own."""
         assert self.token_weight.shape == other.token_weight.shape
@@ -223,7 +250,7 @@ class ReformerBackbone(Backbone):
 
     def dense_parts(self) -> list[nn.Module]:
         """The feed-forward layers with their norms."""
-        return [block.get_submodule("g.net") for block in self.lm.reformer.layers.blocks]
+        return [block.get_submodule("g.net") for block in self.layer_modules()]
 
     def _run(self, x_BTD: Tensor, mask_BT: Tensor | None, places_N: Tensor | None) -> Tensor:
         blocks = self._blocks_of_this_pass()
@@ -232,10 +259,11 @@ class ReformerBackbone(Backbone):
         layers = [
             Layer(partial(block.get_submodule("f.net"), seen=seen), block.get_submodule("g.net")) for block in blocks
         ]
-        return run_layers(layers, x_BTD, self.memory, self._chunk_tokens(x_BTD), places_N)
+        num_frozen = len(list(takewhile(is_frozen, blocks)))
+        return run_layers(layers, x_BTD, self.memory, self._chunk_tokens(x_BTD), places_N, num_frozen)
 
     def _blocks_of_this_pass(self) -> list[nn.Module]:
-        blocks = list(self.lm.reformer.layers.blocks)
+        blocks = self.layer_modules()
         if not (self.training and self.layer_dropout):
             return blocks
         stays = (torch.rand(len(blocks)) >= self.layer_dropout).tolist()

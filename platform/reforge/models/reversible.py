@@ -40,40 +40,54 @@ def run_layers(
     memory: Memory,
     chunk_tokens: int | None = None,
     places_N: Tensor | None = None,
+    num_frozen: int = 0,
 ) -> Tensor:
     """The mean of both streams after all layers, both starting as `x_BTD`: [B, T, D], or [N, D] at `places_N`.
 
     chunk_tokens: how many tokens of each row go through `g` at once where it is computed again (None: all)
     places_N: places in the flattened batch; the last layer is computed there alone, and is kept
+    num_frozen: how many of the lowest layers are not trained; where `x_BTD` is not either, nothing of them is kept
     """
-    if places_N is None:
-        x1, x2 = _run_streams(layers, x_BTD, memory, chunk_tokens)
-    else:
-        *before, last = layers
-        x1, x2 = _run_streams(before, x_BTD, memory, chunk_tokens)
+    whole = layers if places_N is None else layers[:-1]
+    split = 0 if x_BTD.requires_grad else num_frozen
+    with torch.no_grad():
+        x1, x2 = _run_streams(whole[:split], x_BTD, x_BTD, memory, chunk_tokens)
+    x1, x2 = _run_streams(whole[split:], x1, x2, memory, chunk_tokens)
+    if places_N is not None:
+        last = layers[-1]
         x1 = x1.flatten(0, 1)[places_N] + last.f(x2, hashes={}, places_N=places_N)
         x2 = x2.flatten(0, 1)[places_N] + last.g(x1[None])[0]
     return (x1 + x2) / 2
 
 
 def _run_streams(
-    layers: Sequence[Layer], x_BTD: Tensor, memory: Memory, chunk_tokens: int | None
+    layers: Sequence[Layer], x1: Tensor, x2: Tensor, memory: Memory, chunk_tokens: int | None
 ) -> tuple[Tensor, Tensor]:
     if memory == "reversible" and layers and torch.is_grad_enabled():
-        y1, y2 = _Reversible.apply(x_BTD, list(layers), chunk_tokens)  # type: ignore[no-untyped-call]
+        if not (x1.requires_grad or x2.requires_grad):
+            x1 = x1.detach().requires_grad_()  # behind frozen layers: else autograd would not ask for the weights'
+        y1, y2 = _Reversible.apply(x1, x2, list(layers), chunk_tokens)  # type: ignore[no-untyped-call]
         return y1, y2
-    x1 = x2 = x_BTD
+    parts = chunk_tokens if memory == "reversible" else None
     for layer in layers:
         if memory == "checkpoint" and torch.is_grad_enabled():
             x1, x2 = checkpoint(_apply, layer, x1, x2, {}, use_reentrant=False)
         else:
-            x1, x2 = _apply(layer, x1, x2, {})
+            x1, x2 = _apply(layer, x1, x2, {}, parts)
     return x1, x2
 
 
-def _apply(layer: Layer, x1: Tensor, x2: Tensor, hashes: dict[int, Hashes]) -> tuple[Tensor, Tensor]:
+def _apply(
+    layer: Layer, x1: Tensor, x2: Tensor, hashes: dict[int, Hashes], chunk_tokens: int | None = None
+) -> tuple[Tensor, Tensor]:
     x1 = x1 + layer.f(x2, hashes=hashes)
-    return x1, x2 + layer.g(x1)
+    return x1, _add_g(layer, x1, x2, chunk_tokens)
+
+
+def _add_g(layer: Layer, x1: Tensor, x2: Tensor, chunk_tokens: int | None) -> Tensor:
+    """x2 + g(x1), `chunk_tokens` of each row at a time."""
+    parts = [part + layer.g(seen) for part, seen in zip(_cut(x2, chunk_tokens), _cut(x1, chunk_tokens), strict=True)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 class _RandomState:
@@ -106,26 +120,24 @@ class _Reversible(torch.autograd.Function):
     """All layers as one function of autograd; the gradients of their weights are added where they are used."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layers: list[Layer], chunk_tokens: int | None) -> tuple[Tensor, Tensor]:
-        kind = x.device.type
+    def forward(
+        ctx: Any, x1: Tensor, x2: Tensor, layers: list[Layer], chunk_tokens: int | None
+    ) -> tuple[Tensor, Tensor]:
+        kind = x1.device.type
         ctx.autocast_dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         ctx.layers, ctx.chunk_tokens, ctx.notes = layers, chunk_tokens, []
-        x1, x2 = x, x
         for layer in layers:
             hashes: dict[int, Hashes] = {}
-            before_f = _RandomState(x.device)
+            before_f = _RandomState(x1.device)
             x1 = x1 + layer.f(x2, hashes=hashes)
-            before_g = _RandomState(x.device)
-            parts = [
-                part + layer.g(seen) for part, seen in zip(_cut(x2, chunk_tokens), _cut(x1, chunk_tokens), strict=True)
-            ]
-            x2 = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            before_g = _RandomState(x1.device)
+            x2 = _add_g(layer, x1, x2, chunk_tokens)
             ctx.notes.append(_Note(before_f, before_g, hashes))
         ctx.save_for_backward(x1, x2)
         return x1, x2
 
     @staticmethod
-    def backward(ctx: Any, d1: Tensor, d2: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, d1: Tensor, d2: Tensor) -> tuple[Tensor, Tensor, None, None]:
         y1, y2 = ctx.saved_tensors
         dtype, kind = ctx.autocast_dtype, y1.device.type
         # The cast cache must stay off: it would keep weights' casts of one layer alive across the whole backward pass.
@@ -134,7 +146,7 @@ class _Reversible(torch.autograd.Function):
                 x2, d1 = _undo_g(layer, note, y1, y2, d1, d2, ctx.chunk_tokens)
                 y1, d2 = _undo_f(layer, note, x2, y1, d1, d2)
                 y2 = x2
-        return d1 + d2, None, None
+        return d1, d2, None, None
 
 
 def _undo_g(

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from reforge.models.backbone import Backbone, BackboneOptions, Cache, Device, Frame
 from reforge.models.budget import decide_memory
 from reforge.models.embeddings import Embeddings, Position
+from reforge.models.freezing import is_frozen
 from reforge.models.rotary import rotation
 from reforge.models.transformer_layer import (
     Activation,
@@ -110,6 +111,11 @@ class TransformerOptions(BackboneOptions):
         layers = layer + self.depth * residual if self.memory == "checkpoint" else self.depth * layer
         return num_tokens * (layers + 2 * residual + 2 * self.embedding_width * bytes_per_value)
 
+    def with_dropout(self, p: float) -> Self:
+        """`dropout` is p."""
+        assert 0 <= p < 1, p
+        return self.model_copy(update={"dropout": p})
+
     def layer_shape(self) -> LayerShape:
         """What each layer is made of."""
         return LayerShape(
@@ -154,6 +160,20 @@ class TransformerBackbone(Backbone):
     def token_weight(self) -> Tensor:
         """The token embeddings [V, E]."""
         return self.embeddings.tokens.weight
+
+    @property
+    def segment_weight(self) -> Tensor | None:
+        """The segment embeddings, None where the frame has none."""
+        return None if self.embeddings.segments is None else self.embeddings.segments.weight
+
+    @property
+    def top(self) -> nn.Module:
+        """The final norm."""
+        return self.norm
+
+    def layer_modules(self) -> list[nn.Module]:
+        """The layers, bottom first."""
+        return list(self.layers)
 
     def share_embeddings(self, other: Self) -> None:
         """Use the embeddings of `other` as one's own."""
@@ -209,7 +229,8 @@ class TransformerBackbone(Backbone):
         return Sight(allowed_keys(mask_BS, causal, num_new, start + num_new, device), False, turns_TP, cache)
 
     def _run_layer(self, layer: nn.Module, x_BTD: Tensor, sight: Sight) -> Tensor:
-        if self.checkpoints and torch.is_grad_enabled():
+        learns = torch.is_grad_enabled() and (x_BTD.requires_grad or not is_frozen(layer))
+        if self.checkpoints and learns:
             out_BTD: Tensor = checkpoint(
                 layer, x_BTD, sight, use_reentrant=False, preserve_rng_state=self.keeps_random_state
             )
