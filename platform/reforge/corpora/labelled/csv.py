@@ -21,8 +21,8 @@ class Csv(Delimited):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     endings = (".csv", ".tsv", ".tab", ".txt")
 
-    def problems(self) -> Iterator[Problem]:
-        yield from super().problems()
+    def rules(self) -> Iterator[Problem]:
+        yield from super().rules()
         if self.delimiter is not None and self.delimiter in '"\r\n':
             yield Problem(("delimiter",), "must be no quote and no line's end", got=self.delimiter)
 

@@ -28,8 +28,8 @@ class Delimited(Table, LabelledFiles):
     header: bool = True
     encoding: Encoding = "utf-8"
 
-    def problems(self) -> Iterator[Problem]:
-        yield from super().problems()
+    def rules(self) -> Iterator[Problem]:
+        yield from super().rules()
         if not self.header:
             for name in ("text", "pair", "label", "id"):
                 if isinstance(column := getattr(self, name), str):

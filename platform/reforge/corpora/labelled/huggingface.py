@@ -32,8 +32,7 @@ class Huggingface(RecordTable):
     revision: Name | None = None
     on_bad_record: OnBadRecord = "fail"
 
-    def problems(self) -> Iterator[Problem]:
-        yield from super().problems()
+    def unreadable(self) -> Iterator[Problem]:
         yield from self._source(self.dataset, labelled=True).problems()
 
     def files(self, path: Path | None = None) -> list[Path]:

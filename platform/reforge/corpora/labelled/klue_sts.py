@@ -38,7 +38,7 @@ class KlueSts(JsonTable):
     def _binary_defaults(cls, options: Any) -> Any:
         return {**_BINARY, **options} if isinstance(options, dict) and options.get("binary") is True else options
 
-    def problems(self) -> Iterator[Problem]:
-        yield from super().problems()
+    def rules(self) -> Iterator[Problem]:
+        yield from super().rules()
         if self.binary and self.score:
             yield Problem(("score",), "must be false where binary is true", got=True)

@@ -28,6 +28,20 @@ class LabelledOptions(Part, ABC):
     kind: str
     gives: ClassVar[Gives]
 
+    def problems(self) -> Iterator[Problem]:
+        """What `rules` say; where they say nothing, also what keeps the set from being read."""
+        yield from super().problems()
+        broken = list(self.rules())
+        yield from broken or self.unreadable()
+
+    def rules(self) -> Iterator[Problem]:
+        """Yield the options that do not go together."""
+        yield from ()
+
+    def unreadable(self) -> Iterator[Problem]:
+        """Yield what keeps the set, or its first example, from being read: no such file, no such column."""
+        yield from ()
+
     def files(self, path: Path | None = None) -> list[Path]:
         """Every file that is read, in reading order; none where the source is no file."""
         return []
@@ -60,10 +74,9 @@ class LabelledFiles(LabelledOptions):
     on_bad_record: OnBadRecord = "fail"
     endings: ClassVar[tuple[str, ...]] = ()
 
-    def problems(self) -> Iterator[Problem]:
-        yield from super().problems()
+    def unreadable(self) -> Iterator[Problem]:
         try:
-            next(self.read(), None)  # a column that does not exist is said before anything starts
+            next(self.read(), None)
         except UserError as error:
             yield Problem(("path",), str(error))
 

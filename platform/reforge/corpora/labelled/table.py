@@ -50,7 +50,7 @@ class Table(LabelledOptions, ABC):
     pair: column of the second text; null: single texts
     label: column of the class or score; null where the set has none
     id: column that names the examples; null, or where a file lacks it: they are named by file and line
-    labels: other names for classes, {0: negative, 1: positive}. Two classes with one name become one; null leaves a
+    labels: other names for classes, {"0": negative, "1": positive}. Two classes with one name become one; null leaves a
         class's examples out; classes that are not listed keep their names
     score: labels are numbers, not names of classes
     on_empty: `skip` leaves out and counts examples with an empty text, `keep` keeps them, `fail` stops there
@@ -65,8 +65,8 @@ class Table(LabelledOptions, ABC):
     on_empty: OnEmpty = "skip"
     gives: ClassVar[Gives] = "texts"
 
-    def problems(self) -> Iterator[Problem]:
-        yield from super().problems()
+    def rules(self) -> Iterator[Problem]:
+        yield from super().rules()
         if self.score and self.labels:
             yield Problem(("labels",), "must be left out where labels are scores", got=self.labels)
         for name in ("pair", "label"):
@@ -114,7 +114,8 @@ class Table(LabelledOptions, ABC):
             return known
         raw = _class_name(cells.label)
         if raw is None:
-            got = "it is empty" if cells.label in (None, "") else f"it is of type {type(cells.label).__name__}"
+            blank = cells.label is None or isinstance(cells.label, str)
+            got = "it is empty" if blank else f"it is of type {type(cells.label).__name__}"
             cells.place.bad("record without a label", f"must have a class in column {self.label!r}, {got}")
             return None
         name = self.labels.get(raw, raw)
