@@ -54,7 +54,7 @@ def test_document_begins_and_comments_are_no_tokens_but_hashtags_are(tmp_path: P
 
 def test_other_columns_and_another_join(tmp_path: Path) -> None:
     text = "1\tB-PER\t에\t_\n2\tI-PER\t이\t_\n3\tO\t다\t_\n"
-    [example], _ = read(tmp_path, text, token_column=2, tag_column=1, join="")
+    [example], _ = read(tmp_path, text, token_column=3, tag_column=2, join="")
     assert example == TaggedExample("a.conll:1", "에이다", ((0, 1), (1, 2), (2, 3)), ("B-PER", "I-PER", "O"))
 
 
@@ -79,7 +79,7 @@ def test_tags_without_their_begin_are_mended_and_counted(tmp_path: Path) -> None
     [
         ("a\tO\nb\n", r"a\.conll:2: must have 2 columns as line 1 has, has 1: b"),
         ("a\tO\nb\tX\tO\n", r"a\.conll:2: must have 2 columns as line 1 has, has 3"),
-        ("a\nb\n", r"a\.conll:1: must have a token in column 0, a tag in -1, has 1 column$"),
+        ("a\nb\n", r"a\.conll:1: must have a token in column 1, a tag in -1, has 1 column$"),
         ("a\tO\n\tO\n", r"a\.conll:2: must have a token, its column is empty"),
         ("a\tB-PER\n\nb\tPER\n", r"a\.conll:3: must be O or a mark and a type \(B-PER\)"),
         ("a\tB-PER\nb\tB-PER,B-LOC\n", r"a\.conll:2: must be one tag, got several: B-PER,B-LOC"),
@@ -122,7 +122,13 @@ def test_packed_files_other_encodings_and_another_path(tmp_path: Path) -> None:
     assert example == TaggedExample("b.conll.gz:1", "에이다", ((0, 3),), ("B-PER",))
 
 
-def test_token_and_tag_are_not_one_column(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"tag_column": 1}, "tag_column: must be another column than token_column; got 1"),
+        ({"token_column": 0}, "token_column: must be a column's number, from 1 on or from -1 backwards; got 0"),
+    ],
+)
+def test_token_and_tag_are_two_columns(tmp_path: Path, columns: dict[str, int], problem: str) -> None:
     (tmp_path / "a.conll").write_text(ADA)
-    [problem] = Conll(path=tmp_path / "a.conll", tag_column=0).problems()
-    assert str(problem) == "tag_column: must be another column than token_column; got 0"
+    assert [problem] == [str(found) for found in Conll(path=tmp_path / "a.conll", **columns).problems()]

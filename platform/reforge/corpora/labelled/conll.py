@@ -26,7 +26,7 @@ class Conll(TaggedFiles):
     A line with another number of columns than the file's first token has, or without a token, is a bad record, and its
     sentence is left out. A token of nothing but zero-width characters stays a token.
 
-    token_column, tag_column: from 0 on, or from -1 backwards
+    token_column, tag_column: number of the column, from 1 on, or from the last one, -1, backwards
     separator: of the columns; `auto` takes the tab where the first token's line has one, else spaces and tabs
     join: what stands between two tokens in the text
     comments: leave out lines that begin with "#" before a sentence's first token. One that has exactly the columns of
@@ -34,15 +34,17 @@ class Conll(TaggedFiles):
     """
 
     kind: Literal["conll"] = "conll"
-    token_column: int = 0
+    token_column: int = 1
     tag_column: int = -1
     separator: Literal["auto", "tab", "space"] = "auto"
     join: str = " "
     comments: bool = True
     endings = (".conll", ".iob", ".iob2", ".bio", ".txt", ".tsv")
 
-    def problems(self) -> Iterator[Problem]:
-        yield from super().problems()
+    def rules(self) -> Iterator[Problem]:
+        for name in ("token_column", "tag_column"):
+            if getattr(self, name) == 0:
+                yield Problem((name,), "must be a column's number, from 1 on or from -1 backwards", got=0)
         if self.token_column == self.tag_column:
             yield Problem(("tag_column",), "must be another column than token_column", got=self.tag_column)
 
@@ -75,8 +77,9 @@ class Conll(TaggedFiles):
             if fault := self._fault(row, table, labelled):
                 bad_line(reader, line.number, *fault)
                 return
-        text, units = joined((row[self.token_column] for row in rows), self.join)
-        tags = tuple(row[self.tag_column] for row in rows) if labelled else None
+        token, tag = (_index(column, table.width) or 0 for column in (self.token_column, self.tag_column))
+        text, units = joined((row[token] for row in rows), self.join)
+        tags = tuple(row[tag] for row in rows) if labelled else None
         yield Sentence(f"{reader.name}:{lines[0].number}", text, units, tags, [line.number for line in lines])
 
     def _fault(self, row: list[str], table: "_Table", labelled: bool) -> tuple[str, str] | None:
@@ -84,7 +87,7 @@ class Conll(TaggedFiles):
         if len(row) != table.width:
             message = f"must have {table.width} columns as line {table.first_line} has, has {len(row)}"
             return "line with another number of columns", f"{message}: {' | '.join(row)}"
-        token, tag = (_place(column, len(row)) for column in (self.token_column, self.tag_column))
+        token, tag = (_index(column, len(row)) for column in (self.token_column, self.tag_column))
         if token is None or (labelled and (tag is None or tag == token)):
             wanted = f"a token in column {self.token_column}" + (f", a tag in {self.tag_column}" if labelled else "")
             return "line without the columns", f"must have {wanted}, has {len(row)} column" + "s" * (len(row) > 1)
@@ -106,7 +109,7 @@ def _columns(line: str, is_tabbed: bool) -> list[str]:
     return [cell.strip(" ") for cell in line.split("\t")] if is_tabbed else _SPACE.split(line.strip(" \t"))
 
 
-def _place(column: int, width: int) -> int | None:
-    """A column's index from 0 on; None where there is no such column."""
-    index = column + width if column < 0 else column
+def _index(column: int, width: int) -> int | None:
+    """The index from 0 on of a column that is counted from 1 on or from -1 backwards; None where there is none."""
+    index = column + width if column < 0 else column - 1
     return index if 0 <= index < width else None
