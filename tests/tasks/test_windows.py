@@ -13,11 +13,17 @@ def test_each_piece_counts_once_where_it_has_the_most_context(num_pieces: int, r
     assert counted == list(range(num_pieces))
     assert all(stop - start <= room for start, stop in windows)
     for piece in counted:
-        contexts = [min(piece - start, stop - 1 - piece) for start, stop in windows if start <= piece < stop]
         [own] = [number for number, (start, stop) in enumerate(shares) if start <= piece < stop]
-        assert windows[own][0] <= piece < windows[own][1]
-        start, stop = windows[own]
-        assert min(piece - start, stop - 1 - piece) == max(contexts) or piece in (0, num_pieces - 1)
+        contexts = [context(piece, window, num_pieces) for window in windows]
+        assert contexts[own] == max(contexts)
+
+
+def context(piece: int, window: tuple[int, int], num_pieces: int) -> float:
+    """How many pieces there are to the nearer side that is not the text's own end; less than 0 outside."""
+    start, stop = window
+    left = piece - start if start else float("inf")
+    right = stop - 1 - piece if stop < num_pieces else float("inf")
+    return min(left, right)
 
 
 def test_windows_are_as_long_as_they_can_be() -> None:

@@ -7,6 +7,8 @@ windows  |--------------|
 own      |==========|======|========|          each piece counts where it has the most context
 """
 
+from itertools import pairwise
+
 
 def cut(num_pieces: int, room: int, stride: int) -> list[tuple[int, int]]:
     """[start, stop) of windows of at most `room` pieces, each `stride` after the one before; together they hold all.
@@ -23,5 +25,5 @@ def cut(num_pieces: int, room: int, stride: int) -> list[tuple[int, int]]:
 
 def own_shares(windows: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """The [start, stop) in which each window has more context than its neighbours: they touch, and none overlap."""
-    seams = [(start + stop) // 2 for (_, stop), (start, _) in zip(windows, windows[1:], strict=False)]
+    seams = [(start + stop) // 2 for (_, stop), (start, _) in pairwise(windows)]
     return list(zip([windows[0][0], *seams], [*seams, windows[-1][1]], strict=True))
