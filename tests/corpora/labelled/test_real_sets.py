@@ -1,4 +1,4 @@
-"""The real tagged sets and questions: every example is read, none is repaired, and the counts are the published ones."""
+"""The real tagged sets and questions: every example is read, none is repaired, and the counts are those published."""
 
 from collections import Counter
 from pathlib import Path
