@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
-from reforge.tracking import Progress
+from reforge.tracking import Lines, Progress
 
 SEND_EVERY_SECONDS = 0.2
 POLL_EVERY_SECONDS = 0.25
@@ -42,15 +42,24 @@ class Board:
 
 
 class ProgressSender:
-    """The observer that the first worker calls; sends steps at most every 0.2 s and the last, all else at once."""
+    """The observer that the first worker calls; sends steps at most every 0.2 s and the last, all else at once.
 
-    def __init__(self, board: ActorHandle, last_step: int) -> None:
+    prefix: stands before every line, where several runs share the board; their steps are not sent
+    """
+
+    def __init__(self, board: ActorHandle, prefix: str = "") -> None:
         self.board = board
-        self.last_step = last_step
+        self.prefix = prefix
+        self.last_step: int | None = None
         self.last_sent = 0.0
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Send `event` without waiting."""
+        self.last_step = event.get("total", self.last_step)
+        if self.prefix:
+            event = {"say": self.prefix + event["say"]} if "say" in event else {}
+            if not event:
+                return
         if "step" in event:
             too_soon = time.monotonic() - self.last_sent < SEND_EVERY_SECONDS
             if too_soon and event["step"] != self.last_step:
@@ -62,7 +71,7 @@ class ProgressSender:
 class ProgressReader:
     """Shows what the board gets, until the `with` block ends."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress | Lines) -> None:
         self.board = Board.remote()  # type: ignore[attr-defined]
         self.progress = progress
         self.stopped = threading.Event()
@@ -88,6 +97,8 @@ class ProgressReader:
         for event in ray.get(self.board.take.remote()):
             if "say" in event:
                 self.progress.say(event["say"])
+            elif "total" in event:
+                self.progress.total_steps = event["total"]
             elif "start" in event:
                 self.progress.start_step = event["start"]
             else:

@@ -15,6 +15,7 @@ from reforge.distributed.cluster import Resources, worker_shape
 from reforge.distributed.progress import ProgressReader, ProgressSender
 from reforge.loop import StepReport
 from reforge.runs import DryRun, PretrainJob, PretrainResult, dry_run, pretrain
+from reforge.runs.job import ScaleOptions
 from reforge.spec import UserError
 from reforge.tracking import Progress
 
@@ -34,7 +35,7 @@ def train_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) 
             "board": reader.board,
         }
         notes = job.run.folder.resolve() / "_ray"
-        answer = run_group(job, resources, _pretrain_worker, config, notes)
+        answer = run_group(job.scale, job.name, resources, _pretrain_worker, config, notes)
     return PretrainResult.from_json(answer)
 
 
@@ -42,21 +43,22 @@ def dry_run_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources
     """Take two steps of `job` on the workers that it would train on."""
     config = {"job": job, "prepared": prepared_folder.resolve()}
     with tempfile.TemporaryDirectory(prefix="reforge-dry-run-") as notes:
-        return DryRun(**run_group(job, resources, _dry_run_worker, config, Path(notes)))
+        return DryRun(**run_group(job.scale, job.name, resources, _dry_run_worker, config, Path(notes)))
 
 
 def run_group(
-    job: PretrainJob,
+    scale: ScaleOptions,
+    name: str,
     resources: Resources,
     work: Callable[[dict[str, Any]], dict[str, Any]],
     config: dict[str, Any],
     notes: Path,
 ) -> dict[str, Any]:
-    """Run `work` on the job's workers; the first one's answer. A UserError in the workers is raised here.
+    """Run `work` on a group of workers; the first one's answer. A UserError in the workers is raised here.
 
     `notes` is where Ray keeps its own; our checkpoints, which it does not know, are in the run's folder.
     """
-    shape = worker_shape(job.scale, resources)
+    shape = worker_shape(scale, resources)
     trainer = TorchTrainer(
         _catching_user_errors,
         train_loop_config={"work": work, "config": config, "cpus": shape.cpus},
@@ -68,8 +70,8 @@ def run_group(
         ),
         run_config=RunConfig(
             storage_path=str(notes),
-            name=job.name,
-            failure_config=FailureConfig(max_failures=job.scale.max_failures),
+            name=name,
+            failure_config=FailureConfig(max_failures=scale.max_failures),
         ),
     )
     try:
@@ -96,7 +98,7 @@ def _pretrain_worker(config: dict[str, Any]) -> dict[str, Any]:
         if report.valid:  # a report waits for all workers and for Ray's next look: not at every step
             ray.train.report({"step": report.step, "loss": report.loss, **report.valid})
 
-    observe = ProgressSender(config["board"], config["job"].train.max_steps)
+    observe = ProgressSender(config["board"])
     return asdict(pretrain(config["job"], config["run"], config["prepared"], get_device(), observe, on_report))
 
 

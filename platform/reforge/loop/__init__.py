@@ -7,29 +7,35 @@ from reforge.loop.optimizer import OptimizerOptions
 from reforge.loop.plan import Goal, Plan, TrainingData
 from reforge.loop.precision import Precision, resolve_precision
 from reforge.loop.state import Best, LoopState, seed_everything
+from reforge.loop.task_data import Assessed, LabelledSet, TaskData, assess, score
 from reforge.loop.train import StepReport, TrainingDiverged, TrainOptions, is_over, train
 from reforge.loop.world import World
 
 __all__ = [
+    "Assessed",
     "Best",
     "Checkpoints",
     "CorpusData",
     "Goal",
+    "LabelledSet",
     "LoopState",
     "OptimizerOptions",
     "Plan",
     "Precision",
     "StepReport",
+    "TaskData",
     "TrainOptions",
     "TrainingData",
     "TrainingDiverged",
     "World",
+    "assess",
     "evaluate",
     "is_over",
     "load_tensors",
     "named_tensors",
     "resolve_precision",
     "restore",
+    "score",
     "seed_everything",
     "train",
 ]

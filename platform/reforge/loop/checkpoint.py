@@ -45,12 +45,16 @@ class Checkpoints:
             self.announce(f"warning: checkpoint {path.name} is not complete ({flaw}); it is passed over")
         return None
 
+    def folder_of(self, step: int) -> Path:
+        """Where the checkpoint of a step lies, if there is one."""
+        return self.folder / f"step-{step:08d}"
+
     def save(self, state: LoopState, keep: int) -> Path:
         """Write a checkpoint of `state`, then remove all but the `keep` newest and the best.
 
         Raises UserError where it cannot be written; the checkpoints before it stay as they were.
         """
-        target = self.folder / f"step-{state.step:08d}"
+        target = self.folder_of(state.step)
         writing = self.folder / f".writing-{target.name}-{os.getpid()}"
         try:
             self._remove_unfinished()

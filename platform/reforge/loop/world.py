@@ -60,6 +60,14 @@ class World:
         result: T = answer[0]
         return result
 
+    def gather_on_first(self, value: T) -> list[T] | None:
+        """The values of all processes in the order of their ranks on the first, None on the others; all must call it."""
+        if self.size == 1:
+            return [value]
+        gathered: list[Any] | None = [None] * self.size if self.is_first else None
+        dist.gather_object(value, gathered)
+        return gathered
+
     def on_all(self, action: Callable[[], T]) -> T:
         """Run `action` on every process and give each its own result; a UserError on any is raised on all."""
         result: list[T] = []

@@ -13,16 +13,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from reforge.runs.job import PretrainJob
-from reforge.spec import UserError, load_source, render
+from reforge.spec import Part, UserError, load_source, render
 
 # A killed driver's workers may go on for some seconds before Ray ends them; a new start waits for their lock.
 LOCK_WAIT_SECONDS = 60.0
+
+
+class Job(Protocol):
+    """A job whose run is kept in a folder.
+
+    identity: the part of the spec that decides what is learnt: a run goes on only under the same identity
+    is_done: whether a run with this result has nothing left to do
+    """
+
+    def identity(self) -> dict[str, Any]: ...
+
+    def is_done(self, result: dict[str, Any]) -> bool: ...
 
 
 class RunStatus(Enum):
@@ -35,9 +46,10 @@ class RunStatus(Enum):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of a run."""
+    """The paths of a run; `kept_in` is the folder that a run which has begun is known by."""
 
     path: Path
+    kept_in: str = "checkpoints"
 
     @property
     def spec(self) -> Path:
@@ -79,7 +91,7 @@ class RunFolder:
         """The final figures; written last, so that its presence means the run is finished."""
         return self.path / "result.json"
 
-    def claim(self, job: PretrainJob, wait_seconds: float = LOCK_WAIT_SECONDS) -> TextIO:
+    def claim(self, job: Job, wait_seconds: float = LOCK_WAIT_SECONDS) -> TextIO:
         """Make the folder `job`'s own, or go on with what an earlier start of the same job left; writes the spec.
 
         What comes back is the right to write, held until it is closed or the process ends. Raises UserError where the
@@ -90,18 +102,20 @@ class RunFolder:
             lock = self._lock(wait_seconds)
             try:
                 if self.status(job) is not RunStatus.FINISHED:
+                    assert isinstance(job, Part)
                     write_atomically(self.spec, render(job))
             except BaseException:
                 lock.close()
                 raise
         return lock
 
-    def status(self, job: PretrainJob) -> RunStatus:
+    def status(self, job: Job) -> RunStatus:
         """How far the run has come; changes nothing. Raises UserError where the folder holds a run of another spec."""
-        if not self.spec.is_file() or not self.checkpoints.is_dir():
+        if not self.spec.is_file() or not (self.path / self.kept_in).is_dir():
             return RunStatus.NEW
         try:
-            earlier = PretrainJob.model_validate_json(json.dumps(load_source(self.spec).data))
+            assert isinstance(job, Part)
+            earlier = type(job).model_validate_json(json.dumps(load_source(self.spec).data))
         except ValidationError as error:
             raise UserError(
                 f"{self.spec} is not of this version of reforge; delete {self.path} or choose another name"
@@ -113,7 +127,7 @@ class RunFolder:
                 f"{self.path} holds a run of another spec:\n{shown}\n"
                 f"choose another name (name=...), or delete the folder to start anew"
             )
-        if self.result.is_file() and self.read_result()["step"] >= job.train.max_steps:
+        if self.result.is_file() and job.is_done(self.read_result()):
             return RunStatus.FINISHED
         return RunStatus.UNFINISHED
 

@@ -123,6 +123,10 @@ class PretrainJob(Part):
         """Where the run is kept."""
         return self.run.folder / self.name
 
+    def is_done(self, result: dict[str, Any]) -> bool:
+        """Whether a run with this result has made all steps."""
+        return bool(result["step"] >= self.train.max_steps)
+
     def identity(self) -> dict[str, Any]:
         """The part of the spec that decides what is learnt: a run goes on only under the same identity.
 

@@ -110,6 +110,7 @@ class Tracker:
             tracking.observe({"say": f"going on from step {state.step:,} of {plan.max_steps:,}"})
         else:
             self.board.text(0, "spec", f"```yaml\n{tracking.title}```")
+        tracking.observe({"total": plan.max_steps})
         tracking.observe({"start": state.step})
 
     def take(self, report: StepReport) -> None:

@@ -34,6 +34,7 @@ class _State(NamedTuple):
 class Progress:
     """Shows each `update` while the `with` block lasts, and leaves the last state standing after it.
 
+    `total_steps` may be set anew when it is known better.
     `start_step` is the step a resumed run goes on from: only steps done here tell the time that is left. `clock` gives
     seconds. One thread calls at a time. Where `stream` is no terminal it gets whole lines without control characters:
     the first update, the last one, and at most one in ten seconds between.
@@ -46,7 +47,7 @@ class Progress:
         start_step: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._total = total_steps
+        self.total_steps = total_steps
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._started = clock()
@@ -97,7 +98,7 @@ class Progress:
         self._pace.reach(step, now)
         rate = f"{tokens_per_second:,.0f} tokens/s"
         self._latest = _State(step, (f"loss {loss:.3f}", f"lr {lr:.1e}", rate, *self._time(step)))
-        if not self._live and (step >= self._total or now >= self._log_due):
+        if not self._live and (step >= self.total_steps or now >= self._log_due):
             self._log()
 
     def say(self, line: str) -> None:
@@ -109,19 +110,19 @@ class Progress:
 
     def _log(self) -> None:
         self._logged, self._log_due = self._latest, self._clock() + LOG_EVERY_SECONDS
-        line = "  ".join([f"step {self._latest.step}/{self._total}", *self._latest.fields])
+        line = "  ".join([f"step {self._latest.step}/{self.total_steps}", *self._latest.fields])
         print(line, file=self._stream, flush=True)
 
     def _time(self, step: int) -> list[str]:
-        if step >= self._total:
+        if step >= self.total_steps:
             return [f"done in {duration(self._clock() - self._started)}"]
-        left = self._pace.seconds_for(self._total - step)
+        left = self._pace.seconds_for(self.total_steps - step)
         return [] if left is None else [f"{duration(left)} left"]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The bar as wide as the terminal is now; where it is narrow the learning rate goes first, then the speed."""
         step, fields = self._latest
-        count = f"{step}/{self._total}"
+        count = f"{step}/{self.total_steps}"
         for dispensable in ("lr ", " tokens/s"):
             if len("  ".join([count, *fields])) + NARROWEST_BAR + 2 > options.max_width:
                 fields = tuple(field for field in fields if dispensable not in field)
@@ -131,8 +132,30 @@ class Progress:
             yield Text(f"{count}  {facts}", overflow="ellipsis", no_wrap=True)
             return
         row = Table.grid(padding=(0, 1))
-        row.add_row(count, ProgressBar(self._total, step, width=width), " " + facts)
+        row.add_row(count, ProgressBar(self.total_steps, step, width=width), " " + facts)
         yield row
+
+
+class Lines:
+    """Prints what is said, and shows no steps: for several runs at once."""
+
+    total_steps = start_step = 0
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return
+
+    def update(self, **event: object) -> None:
+        """A step of one of the runs: nothing is shown."""
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        print(line, file=self._stream, flush=True)
 
 
 class _Pace:

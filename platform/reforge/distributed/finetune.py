@@ -1,0 +1,193 @@
+"""Fine-tuning on Ray: the single runs of one job or many, several at once where each takes one worker.
+
+jobs --members()--> runs that are not finished --one worker each--> Ray tasks, as many at once as fit
+                                             '--several workers---> one group of Ray Train for all runs of the job
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayTaskError
+from ray.train.torch import get_device
+
+from reforge.distributed.cluster import Resources, start_if_none, worker_shape
+from reforge.distributed.progress import ProgressReader, ProgressSender
+from reforge.distributed.train import run_group
+from reforge.runs.finetune import finetune
+from reforge.runs.finetune_job import FinetuneJob
+from reforge.runs.finetune_results import FinetuneResult
+from reforge.runs.job import ScaleOptions
+from reforge.runs.members import Summary, finished, result_of, summarise
+from reforge.spec import UserError
+from reforge.tracking import Lines, Progress
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A single run: of which job, under which name there, and as what it is spoken of."""
+
+    job: int
+    name: str
+    spec: FinetuneJob
+    label: str
+
+
+def run_jobs(jobs: Mapping[str, FinetuneJob], resources: Resources, say: Say) -> dict[str, Summary]:
+    """Run what is not finished of `jobs`, named for their lines of progress; the figures of each.
+
+    A run that fails for a reason its user can mend does not stop the others: UserError is raised in the end, with all
+    reasons.
+    """
+    names, specs = list(jobs), list(jobs.values())
+    done = [finished(spec) for spec in specs]
+    results: list[dict[str, FinetuneResult]] = [{} for _ in specs]
+    waiting: list[_Member] = []
+    for number, (name, spec) in enumerate(jobs.items()):
+        for member_name, member in spec.members() if done[number] is None else []:
+            result = result_of(member)
+            if result is not None:
+                results[number][member_name] = result
+            else:
+                label = " ".join(filter(None, (name, member_name)))
+                waiting.append(_Member(number, member_name, member, label))
+    troubles = _run(waiting, results, resources, say) if waiting else []
+    summaries: dict[str, Summary] = {}
+    for number, spec in enumerate(specs):
+        summary = done[number]
+        if summary is None and results[number].keys() == {name for name, _ in spec.members()}:
+            summary = summarise(spec, results[number])
+        if summary is not None:
+            summaries[names[number]] = summary
+    if troubles:
+        raise UserError("\n".join(troubles))
+    return summaries
+
+
+def _run(
+    waiting: Sequence[_Member], results: list[dict[str, FinetuneResult]], resources: Resources, say: Say
+) -> list[str]:
+    """Run the members, put their figures into `results`, give the reasons of those that failed."""
+    start_if_none(resources)
+    alone = [member for member in waiting if member.spec.scale.num_workers == 1]
+    troubles: list[str] = []
+
+    def keep(member: _Member, result: FinetuneResult) -> None:
+        results[member.job][member.name] = result
+        if len(waiting) > 1:
+            count = sum(map(len, results))
+            say(f"{member.label}: {_main_figures(member.spec, result)} in {result.seconds:.0f} s ({count} done)")
+
+    def fail(member: _Member, reason: str) -> None:
+        troubles.append(f"{member.label}: {reason}" if member.label else reason)
+
+    if alone:
+        _run_tasks(alone, resources, keep, fail)
+    for number in sorted({member.job for member in waiting if member not in alone}):
+        _run_in_group([m for m in waiting if m.job == number], resources, keep, fail)
+    return troubles
+
+
+def _main_figures(spec: FinetuneJob, result: FinetuneResult) -> str:
+    metric, _ = spec.task.goal
+    found = {part: result.metrics.get(f"{part}/{metric}") for part in ("valid", "test")}
+    return ", ".join(f"{part} {metric} {value:.4f}" for part, value in found.items() if value is not None)
+
+
+def _run_tasks(
+    members: Sequence[_Member],
+    resources: Resources,
+    keep: Callable[[_Member, FinetuneResult], None],
+    fail: Callable[[_Member, str], None],
+) -> None:
+    with ProgressReader(Progress(1) if len(members) == 1 else Lines()) as reader:
+        running: dict[ray.ObjectRef, _Member] = {}
+        try:
+            for member in members:
+                shape = worker_shape(_shared(member.spec.scale, len(members), resources), resources)
+                config = {
+                    "job": member.spec,
+                    "run": member.spec.folder.absolute(),
+                    "board": reader.board,
+                    "prefix": f"{member.label}: " if len(members) > 1 else "",
+                    "cwd": str(Path.cwd()),
+                }
+                task = _finetune_task.options(
+                    num_cpus=shape.cpus, num_gpus=shape.gpus, max_retries=member.spec.scale.max_failures
+                )
+                running[task.remote(config, shape.cpus)] = member
+            while running:
+                [reference], _ = ray.wait(list(running), num_returns=1)
+                member = running.pop(reference)
+                try:
+                    keep(member, FinetuneResult.from_json(ray.get(reference)))
+                except RayTaskError as error:
+                    if not isinstance(error.cause, UserError):
+                        raise
+                    fail(member, str(error.cause))
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+
+def _shared(scale: ScaleOptions, num_runs: int, resources: Resources) -> ScaleOptions:
+    """`scale` with `auto` CPUs as an equal share for each of the runs that go on at once."""
+    if scale.cpus_per_worker != "auto":
+        return scale
+    return scale.model_copy(update={"cpus_per_worker": max(1, resources.num_cpus // num_runs)})
+
+
+@ray.remote  # type: ignore[untyped-decorator]
+def _finetune_task(config: dict[str, Any], num_cpus: int) -> dict[str, Any]:
+    torch.set_num_threads(num_cpus)
+    device = torch.device("cuda", 0) if ray.get_gpu_ids() else torch.device("cpu")
+    return asdict(_finetune(config, device))
+
+
+def _finetune(config: dict[str, Any], device: torch.device) -> FinetuneResult:
+    with suppress(OSError):  # on another node: the paths that are left are absolute, or of the job's working directory
+        os.chdir(config["cwd"])
+    observe = ProgressSender(config["board"], config["prefix"])
+    return finetune(config["job"], config["run"], device, observe)
+
+
+def _run_in_group(
+    members: Sequence[_Member],
+    resources: Resources,
+    keep: Callable[[_Member, FinetuneResult], None],
+    fail: Callable[[_Member, str], None],
+) -> None:
+    """All runs of a job, one after the other in one group of workers: starting a group takes longer than most runs."""
+    first = members[0].spec
+    with ProgressReader(Progress(1) if len(members) == 1 else Lines()) as reader:
+        config = {
+            "jobs": [(member.spec, member.spec.folder.absolute(), f"{member.label}: ") for member in members],
+            "board": reader.board,
+            "cwd": str(Path.cwd()),
+        }
+        with tempfile.TemporaryDirectory(prefix="reforge-finetune-") as notes:
+            try:
+                answer = run_group(first.scale, first.name, resources, _finetune_worker, config, Path(notes))
+            except UserError as error:
+                fail(members[0], str(error))
+                return
+    for member, values in zip(members, answer["results"], strict=True):
+        keep(member, FinetuneResult.from_json(values))
+
+
+def _finetune_worker(config: dict[str, Any]) -> dict[str, Any]:
+    several = len(config["jobs"]) > 1
+    results = []
+    for job, folder, label in config["jobs"]:
+        earlier = result_of(job)  # before a worker died and the group began anew
+        one = {**config, "job": job, "run": folder, "prefix": label if several else ""}
+        results.append(asdict(earlier or _finetune(one, get_device())))
+    return {"results": results}

@@ -1,0 +1,231 @@
+"""Fine-tuning as one process of possibly several does it: build or resume, train, keep the best, score, export.
+
+labelled sets --rows--> TaskData --+
+run or spec --> tokenizer, backbone --> TaskModel --> train() --> best weights --> scores, predictions, export
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from reforge.loop import (
+    Checkpoints,
+    Goal,
+    LabelledSet,
+    LoopState,
+    StepReport,
+    TaskData,
+    World,
+    assess,
+    load_tensors,
+    resolve_precision,
+    seed_everything,
+)
+from reforge.models import BackboneOptions, Device, Frame
+from reforge.models.freezing import freeze
+from reforge.runs.build import memory_of_a_worker
+from reforge.runs.encoder import Encoder, LoadReport, load_backbone, open_encoder
+from reforge.runs.finetune_job import FinetuneJob, FinetunePlan
+from reforge.runs.finetune_results import Answers, FinetuneResult, keep_results
+from reforge.runs.folder import RunFolder
+from reforge.runs.tracker import Observer, Tracking, run_training
+from reforge.spec import UserError, render
+from reforge.tasks import RowSet, Task, TaskModel, TaskOptions
+from reforge.tasks.data import Sets
+from reforge.tasks.splitting import texts_of
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A fine-tuning's parts before its first step."""
+
+    task: Task
+    sets: Sets
+    train: RowSet
+    valid: LabelledSet
+    test: LabelledSet | None
+    tokenizer: Tokenizer
+    task_options: TaskOptions
+    model: BackboneOptions
+    frame: Frame
+    encoder: Encoder | None
+    labels: tuple[str, ...]
+
+
+def finetune(
+    job: FinetuneJob,
+    run_folder: Path,
+    device: torch.device,
+    observe: Observer = lambda event: None,
+    on_report: Callable[[StepReport], None] = lambda report: None,
+) -> FinetuneResult:
+    """Fine-tune `job`, a single run, to its end from where `run_folder` stands; every process must call it.
+
+    `observe` gets progress events on the first process, `on_report` every report on every process. Raises UserError
+    for what stops a run and trying again would not mend.
+    """
+    started = time.monotonic()
+    world = World.current(device)
+    folder = RunFolder(run_folder)
+    held: list[TextIO] = []  # kept open, and so locked, until this function ends
+    world.on_first(lambda: held.append(folder.claim(job)))
+    try:
+        setup = world.on_all(lambda: set_up(job, world))
+        state, report = world.on_all(lambda: start_state(job, setup, device))
+        plan = job.train.plan(setup.train.steps_in_epoch(job.train.batch_size))
+        if world.is_first:
+            for line in notes(setup, report):
+                observe({"say": line})
+        tracking = Tracking(
+            folder=folder,
+            title=render(job),
+            log_every_steps=job.train.log_every_steps,
+            checkpoint_every_steps=plan.eval_every_steps,
+            keep_checkpoints=1,
+            observe=observe,
+            on_report=on_report,
+            panels=lambda board, step: None,
+        )
+        metric, mode = job.task.goal
+        data = TaskData(setup.task, setup.train, setup.valid, Goal(metric, mode))
+        run_training(state, data, plan, job.optimizer, world, tracking)
+        if job.train.keep == "best":
+            world.on_all(lambda: take_best(state, folder))
+        answers = answer(setup, state, plan, world)
+        seconds = time.monotonic() - started
+        result = world.on_first(lambda: keep_results(job, folder, setup, state, plan, report, answers, seconds))
+    finally:
+        for file in held:
+            file.close()
+    return result
+
+
+def set_up(job: FinetuneJob, world: World) -> Setup:
+    """Sets, tokenizer, task, rows and the resolved model's options; the same on every process."""
+    sets = Sets.read(job.data)
+    encoder = open_encoder(job.encoder.run) if job.encoder.run is not None else None
+    tokenizer = encoder.tokenizer if encoder else train_tokenizer(job, sets)
+    settled = job.task.settle(sets.train)
+    labels = settled.labels(sets.train)
+    task = settled.bind(labels, tokenizer, job.data.block_tokens)
+    train = LabelledSet.of(task, sets.train).rows
+    if not len(train):
+        raise UserError("data.train: no example gives a row to train on")
+    model, frame = resolve_model(job, encoder, tokenizer.get_vocab_size(), task.num_segments, world)
+    return Setup(
+        task=task,
+        sets=sets,
+        train=train,
+        valid=LabelledSet.of(task, sets.valid),
+        test=LabelledSet.of(task, sets.test) if sets.test else None,
+        tokenizer=tokenizer,
+        task_options=settled,
+        model=model,
+        frame=frame,
+        encoder=encoder,
+        labels=labels,
+    )
+
+
+def train_tokenizer(job: FinetuneJob, sets: Sets) -> Tokenizer:
+    """The spec's own tokenizer, of the training set's texts."""
+    assert job.tokenizer is not None
+    return job.tokenizer.train(text for example in sets.train for text in texts_of(example))
+
+
+def resolve_model(
+    job: FinetuneJob, encoder: Encoder | None, vocab_size: int, num_segments: int, world: World
+) -> tuple[BackboneOptions, Frame]:
+    """The backbone's options with every `auto` decided, and its frame; raises UserError where it cannot be built."""
+    options = encoder.options if encoder else job.model
+    assert options is not None
+    if encoder:
+        options = drop_layers(job, options)
+        num_segments = max(num_segments, encoder.num_segments)
+    if job.encoder.trainable_layers != "all" and job.encoder.trainable_layers > options.depth:
+        raise UserError(
+            f"encoder.trainable_layers: must be all or at most the {options.depth} layers that there are; got "
+            f"{job.encoder.trainable_layers}"
+        )
+    if job.encoder.dropout is not None:
+        options = options.with_dropout(job.encoder.dropout)
+    frame = Frame(vocab_size, job.data.block_tokens, encoder.causal if encoder else False, num_segments)
+    troubles = [str(problem) for problem in options.fit(frame)]
+    if troubles:
+        raise UserError("\n".join(troubles))
+    bytes_per_value = 2 if resolve_precision(job.train.precision, world.device) == "bf16" else 4
+    here = Device(world.device.type, memory_of_a_worker(world), bytes_per_value)
+    return options.resolve(frame, job.train.micro_batch_tokens, here)[0], frame
+
+
+def drop_layers(job: FinetuneJob, options: BackboneOptions) -> BackboneOptions:
+    """The run's model without its topmost layers."""
+    if job.encoder.drop_last_layers >= options.depth:
+        raise UserError(
+            f"encoder.drop_last_layers: must leave one of the run's {options.depth} layers at least; got "
+            f"{job.encoder.drop_last_layers}"
+        )
+    return options.without_top(job.encoder.drop_last_layers)
+
+
+def start_state(job: FinetuneJob, setup: Setup, device: torch.device) -> tuple[LoopState, LoadReport | None]:
+    """The state before the first step, and which weights came from where; fresh ones are a function of the seed."""
+    seed_everything(job.train.seed, "initialise")
+    model = build_model(job, setup.task, setup.model, setup.frame)
+    report = None
+    if setup.encoder and job.encoder.weights == "run":
+        report = load_backbone(model.backbone, setup.encoder, job.encoder.drop_last_layers)
+    model.to(device)
+    freeze(model.backbone, job.encoder.trainable_layers)
+    return LoopState(model, job.optimizer.build(model), job.train.seed, fingerprint(setup, report)), report
+
+
+def build_model(job: FinetuneJob, task: Task, options: BackboneOptions, frame: Frame) -> TaskModel:
+    """Backbone and head, freshly initialised."""
+    backbone = options.build(frame)
+    head = job.head_options.build(backbone.d_model, task.outputs)
+    return task.build(backbone, head)
+
+
+def fingerprint(setup: Setup, report: LoadReport | None) -> str:
+    """A digest of what training starts from: rows, labels, the encoder's weights."""
+    encoder = setup.encoder.digest() if setup.encoder and report else ""
+    parts = json.dumps([setup.train.fingerprint(), setup.valid.rows.fingerprint(), list(setup.labels), encoder])
+    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
+
+
+def notes(setup: Setup, report: LoadReport | None) -> list[str]:
+    """What a user should know before the first step."""
+    counts = [f"{len(setup.sets.train):,} to train", f"{len(setup.sets.valid):,} to validate"]
+    if setup.test:
+        counts.append(f"{len(setup.sets.test):,} to test")
+    lines = [*setup.sets.notes, f"examples: {', '.join(counts)}", *setup.task.notes()]
+    return lines + ([report.summary()] if report else [])
+
+
+def take_best(state: LoopState, folder: RunFolder) -> None:
+    """The weights that were best on the validation set, into `state`."""
+    if state.best is not None and state.best.step != state.step:
+        best = Checkpoints(folder.checkpoints).folder_of(state.best.step)
+        load_tensors(state.model, load_file(best / "model.safetensors"), source=best / "model.safetensors")
+
+
+def answer(setup: Setup, state: LoopState, plan: FinetunePlan, world: World) -> Answers | None:
+    """Predictions for the validation and the test set, on the first process."""
+    model = state.model
+    assert isinstance(model, TaskModel)
+
+    def of(labelled: LabelledSet) -> Any:
+        return assess(model, setup.task, labelled, world, plan.precision, state.seed, plan.micro_batch_tokens)
+
+    valid = of(setup.valid)
+    test = of(setup.test) if setup.test else None
+    return Answers(valid, test) if valid is not None else None

@@ -1,0 +1,102 @@
+"""A fine-tuning of several seeds or folds: its single runs, and the figures over all of them.
+
+runs/NAME/members/seed-1-fold-2/...   each a run of its own, with all files
+runs/NAME/{spec.yaml, result.json, tensorboard/}   mean and spread of every figure
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from reforge.runs.finetune_job import FinetuneJob
+from reforge.runs.finetune_results import FinetuneResult, as_json
+from reforge.runs.folder import RunFolder, RunStatus, storage_errors, write_atomically
+from reforge.spec import render
+from reforge.tracking import TensorBoardSink
+
+MEMBERS = "members"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a job: one result by member, mean and sample standard deviation of each metric over them."""
+
+    members: dict[str, FinetuneResult]
+    mean: dict[str, float]
+    spread: dict[str, float]
+    seconds: float
+
+    @classmethod
+    def of(cls, results: Mapping[str, FinetuneResult]) -> "Summary":
+        """The summary of finished members; the spread of a single one is nan."""
+        first = next(iter(results.values()))
+        values = {name: [result.metrics[name] for result in results.values()] for name in first.metrics}
+        return cls(
+            members=dict(results),
+            mean={name: fmean(found) for name, found in values.items()},
+            spread={name: stdev(found) if len(found) > 1 else math.nan for name, found in values.items()},
+            seconds=sum(result.seconds for result in results.values()),
+        )
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Summary":
+        """What a job's result.json holds."""
+        return cls.of({name: FinetuneResult.from_json(result) for name, result in values["members"].items()})
+
+
+def folder_of(job: FinetuneJob) -> RunFolder:
+    """The folder of a job: a single run's own, or that over its members."""
+    return RunFolder(job.folder, kept_in=MEMBERS if job.has_members else "checkpoints")
+
+
+def finished(job: FinetuneJob) -> Summary | None:
+    """The figures of a job that has nothing left to do; None for any other.
+
+    Raises UserError where its folder holds a run of another spec.
+    """
+    folder = folder_of(job)
+    if folder.status(job) is not RunStatus.FINISHED:
+        return None
+    values = folder.read_result()
+    return Summary.from_json(values) if job.has_members else Summary.of({"": FinetuneResult.from_json(values)})
+
+
+def result_of(member: FinetuneJob) -> FinetuneResult | None:
+    """The figures of a member that is finished; None for any other."""
+    folder = RunFolder(member.folder)
+    if folder.status(member) is not RunStatus.FINISHED:
+        return None
+    return FinetuneResult.from_json(folder.read_result())
+
+
+def summarise(job: FinetuneJob, results: Mapping[str, FinetuneResult]) -> Summary:
+    """The figures of a job whose members are finished; written where it has several."""
+    summary = Summary.of(results)
+    if job.has_members:
+        folder = folder_of(job)
+        with storage_errors(folder.path):
+            write_atomically(folder.spec, render(job))
+            keep_curves(folder.tensorboard, summary)
+            values = {
+                "members": {name: asdict(result) for name, result in summary.members.items()},
+                "mean": summary.mean,
+                "spread": {name: None if math.isnan(value) else value for name, value in summary.spread.items()},
+                "seconds": summary.seconds,
+            }
+            write_atomically(folder.result, as_json(values))
+    return summary
+
+
+def keep_curves(folder: Path, summary: Summary) -> None:
+    """Mean and spread as TensorBoard shows them, and each member's value as a step of a curve."""
+    board = TensorBoardSink(folder, purge_step=None)
+    for step, result in enumerate(summary.members.values(), start=1):
+        board.scalars(step, {f"members/{name}": value for name, value in result.metrics.items()})
+    board.scalars(0, {f"mean/{name}": value for name, value in summary.mean.items()})
+    board.scalars(0, {f"spread/{name}": value for name, value in summary.spread.items() if not math.isnan(value)})
+    board.text(0, "members", f"```json\n{json.dumps(summary.mean, indent=1)}\n```")
+    board.close()
