@@ -81,6 +81,7 @@ def test_an_inside_without_its_begin_begins_an_entity_and_is_counted(sentence: s
         ("0 B-PER", 0, "got '0'; did you mean O"),
         ("PER O 0", 2, "got '0'; did you mean O"),
         ("B-", 0, "got 'B-'"),
+        ("PER O [1]", 2, r"must be a tag, got '\[1\]'"),
     ],
 )
 def test_a_tag_of_another_form_is_an_error_at_its_place(sentence: str, index: int, message: str) -> None:

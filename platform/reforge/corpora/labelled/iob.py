@@ -21,6 +21,7 @@ OUTSIDE = "O"
 UNTYPED = "_"  # seqeval's name for the type of a tag without one
 _OUTSIDES = frozenset(("O", "o", "-", "_"))
 _JOINTS = frozenset("-_")
+_NO_TYPE = frozenset('{}[]<>"')  # JSON or XML where tags are expected: any other text may be somebody's type
 _MARKS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 _MARK_LETTERS = frozenset((*_MARKS, *map(str.lower, _MARKS)))
 
@@ -79,6 +80,8 @@ class TagForm(NamedTuple):
         if "," in tag and all(_is_marked(part, "prefix") for part in tag.split(",")):
             raise TagError(index, f"must be one tag, got several: {tag}")
         if self.order == "bare":
+            if not _NO_TYPE.isdisjoint(tag):
+                raise TagError(index, f"must be a tag, got {tag!r}")
             return "I", tag
         if not _is_marked(tag, self.order):
             raise TagError(index, f"must be O or {_LOOKS[self.order]} as the file's other tags are, got {tag!r}")
