@@ -67,10 +67,7 @@ class Cleaning(Part):
 
 def clean(document: Document, options: Cleaning, tally: Tally) -> Document | None:
     """The cleaned document, or None where it is dropped; its reader counted it in `tally` as kept."""
-    text = encodable(document.text)
-    if text is not document.text:
-        tally.fix("half a surrogate pair replaced")
-    text = _normalized(text, options.normalize, tally)
+    text = _normalized(_encodable(document.text, tally), options.normalize, tally)
     if options.whitespace == "collapse":
         text = _collapsed(text, tally)
     reason = _why_dropped(text, options)
@@ -83,11 +80,12 @@ def clean(document: Document, options: Cleaning, tally: Tally) -> Document | Non
     return document._replace(text=text)
 
 
-def encodable(text: str) -> str:
+def _encodable(text: str, tally: Tally) -> str:
     """The text without halves of surrogate pairs, which JSON can write but no file of text can hold."""
     try:
         text.encode()
     except UnicodeEncodeError:
+        tally.fix("half a surrogate pair replaced")
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
 

@@ -70,7 +70,7 @@ class Delimited(Table, LabelledFiles):
         """Columns that a row must have: the header's but for nameless ones at its end, or up to the last one picked."""
         while names and not names[-1]:
             names = names[:-1]
-        return len(names) or max(column for column in self.columns(labelled) if isinstance(column, int))
+        return max(len(names), *(column for column in self.columns(labelled) if isinstance(column, int)), 1)
 
     def _bad_length(self, row: list[str], names: list[str], num_least: int, reader: Reader) -> None:
         rule = f"must have {num_least} columns as the header" if names else f"must have {num_least} columns or more"

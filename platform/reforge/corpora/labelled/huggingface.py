@@ -38,7 +38,7 @@ class Huggingface(RecordTable):
     def files(self, path: Path | None = None) -> list[Path]:
         if path is None or path.is_dir():
             return self._source(str(path or self.dataset), labelled=True).files()
-        return table_in_file(path, self).files()
+        return table_in_file(path, self, self.on_bad_record).files()
 
     def identity(self) -> dict[str, Any]:
         options = self.model_dump(mode="json", exclude={"dataset"})
@@ -47,7 +47,7 @@ class Huggingface(RecordTable):
     def read(self, path: Path | None = None, labelled: bool = True, tally: Tally | None = None) -> Iterator[Example]:
         tally = Tally() if tally is None else tally
         if path is not None and not path.is_dir():
-            yield from table_in_file(path, self).read(labelled=labelled, tally=tally)
+            yield from table_in_file(path, self, self.on_bad_record).read(labelled=labelled, tally=tally)
             return
         dataset = str(path or self.dataset)
         num_before = tally.documents

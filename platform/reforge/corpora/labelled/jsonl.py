@@ -7,16 +7,13 @@
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from reforge.corpora.cleaning import encodable
 from reforge.corpora.encoding import Encoding
-from reforge.corpora.json_stream import BrokenJsonError, elements
 from reforge.corpora.labelled.example import TextExample
+from reforge.corpora.labelled.json_file import MISSING, list_at, whole_value
 from reforge.corpora.labelled.reader import LabelledFiles
 from reforge.corpora.labelled.records import Record, RecordTable
-from reforge.corpora.labelled.table import Column
 from reforge.corpora.reader import Reader
-from reforge.corpora.records import BadPlace, Name, Row, json_records
-from reforge.corpora.streams import DamagedError, unpacked
+from reforge.corpora.records import Name, Row, json_records
 from reforge.spec import UserError
 
 
@@ -24,7 +21,7 @@ class JsonTable(RecordTable, LabelledFiles):
     """Labelled texts in JSON. Examples of a file that is one list are named by their number in it, from 1 on.
 
     records: where the list of a file that is one object stands in it, `data`; null: the file is JSON lines or a list
-    encoding: of all files; cp949 reads EUC-KR as well. A file that is one list or object must be utf-8 or utf-16
+    encoding: of all files; cp949 reads EUC-KR as well
     """
 
     records: Name | None = None
@@ -33,17 +30,11 @@ class JsonTable(RecordTable, LabelledFiles):
 
     def read_file(self, reader: Reader, labelled: bool) -> Iterator[TextExample]:
         first = reader.first_line(self.encoding)
-        if not first:
-            reader.tally.drop("empty file")
-        elif first == "{" and self.records is None:
+        if first == "{" and self.records is None:
             raise UserError(f"{reader.file} is one object: name with `records` the list in it")
         is_whole = self.records is not None or first.startswith("[")
-        records = self._listed(reader) if is_whole and first else self._lines(reader)
-        yield from self.examples(self.cells(records, labelled), labelled, reader.tally)
-
-    def _text(self, value: Any, column: Column, place: BadPlace) -> str | None:
-        # JSON can spell half a surrogate pair, which is no text.
-        return super()._text(encodable(value) if isinstance(value, str) else value, column, place)
+        records = self._listed(reader) if is_whole else self._lines(reader)
+        return self.examples(self.cells(records, labelled), labelled, reader.tally)
 
     def _lines(self, reader: Reader) -> Iterator[Record]:
         for record in json_records(reader, self.encoding):
@@ -57,12 +48,11 @@ class JsonTable(RecordTable, LabelledFiles):
             else:
                 place.bad("element that is no JSON object", f"must be an object, got {type(record).__name__}")
 
-    def _elements(self, reader: Reader) -> Iterator[Any]:
-        try:
-            with unpacked(reader.file, 0, self.encoding) as content:
-                yield from elements(content, self.records or "", str(reader.file))
-        except (BrokenJsonError, DamagedError) as error:
-            reader.bad("rest of a broken file", str(error), placed=True)
+    def _elements(self, reader: Reader) -> list[Any]:
+        value = whole_value(reader, self.encoding)
+        if isinstance(value, list) or value is MISSING:
+            return value if isinstance(value, list) else []
+        return list_at(value, self.records or "", reader)
 
 
 class Jsonl(JsonTable):
