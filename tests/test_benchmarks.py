@@ -50,9 +50,7 @@ def test_every_contender_is_measured_or_says_why_not(
     "name",
     [
         "reformer-pytorch",
-        "hf-reformer",
-        "hf-bert",
-        "hf-gpt2",
+        *(pytest.param(f"hf-{name}", marks=pytest.mark.slow) for name in ("reformer", "bert", "gpt2")),
         "torch-encoder",
         "reforge-reformer",
         "reforge-transformer",
@@ -96,6 +94,7 @@ def test_contenders_take_turns_and_one_without_memory_drops_out(load: Callable[[
     assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "c": 2}
 
 
+@pytest.mark.slow  # imports what it measures
 def test_a_contender_over_the_budget_is_left_out(load: Callable[[str], ModuleType]) -> None:
     (record,) = load("train_step").main([*TINY, "--only", "torch-encoder", "--budget-seconds", "0"])
     assert record["reason"].startswith("over the budget")

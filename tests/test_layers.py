@@ -7,6 +7,7 @@ spec <- corpora <- tokenizers <- batches <- models <- {objectives | heads} <- ta
 import ast
 import importlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -45,6 +46,9 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
+parse = cache(ast.parse)
+
+
 def imports(tree: ast.Module, module: str) -> Iterator[tuple[int, str]]:
     """Line and absolute dotted name of all that is imported anywhere in the tree.
 
@@ -68,7 +72,7 @@ def violations(source: str, module: str) -> list[str]:
     """What a module called "reforge.layer.file" (or a job, "jobs.file") may not import, as "line: why"."""
     own = module.split(".")[1] if module.startswith("reforge.") else "jobs"
     found = []
-    for line, name in imports(ast.parse(source), module):
+    for line, name in imports(parse(source), module):
         first, *rest = name.split(".")
         target = rest[0] if rest else ""
         if first == "ray" and own != "distributed":
@@ -99,7 +103,7 @@ def test_a_job_leaves_ray_to_the_package(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*MODULES, *JOBS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert ast.get_docstring(parse(path.read_text(encoding="utf-8")))
 
 
 def test_every_folder_of_the_package_is_a_layer() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from upath import UPath
 
-from reforge.batches import Data, open_prepared, prepare
+from reforge.batches import Data, Prepared, open_prepared, prepare
 from reforge.batches.cache import ShardCache
 from reforge.corpora.text import Text
 from reforge.spec import UserError
@@ -21,11 +21,11 @@ def remote(tmp_path: Path) -> Path:
     return UPath(f"memory://{tmp_path.name}")  # type: ignore[return-value]
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pydoc_data.topics import topics
 
-    file = tmp_path / "corpus.txt"
+    file = tmp_path_factory.mktemp("cached") / "corpus.txt"
     file.write_text("\n\n".join(topics[name][:3000] for name in sorted(topics)[:40]), encoding="utf-8")
     return file
 
@@ -35,14 +35,27 @@ def data_of(corpus: Path, **options: object) -> Data:
     return Data(corpus=text, block_tokens=64, valid_fraction=0.1, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [{}, {"batches": "bucketed"}], ids=["packed", "bucketed"])
+@pytest.fixture(scope="module", params=["packed", "bucketed"])
+def prepared_twice(
+    request: pytest.FixtureRequest, corpus: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Data, Prepared, Path]:
+    """The corpus prepared here, and the folder of the same in a remote place."""
+    data, told = data_of(corpus, batches=request.param), list[str]()
+    folder = tmp_path_factory.mktemp("local")
+    local = prepare(data, TOKENIZER, folder, lambda line: None)
+    place: Path = UPath(f"memory://{folder.name}") / "prepared"  # type: ignore[assignment]
+    remote = prepare(data, TOKENIZER, place, told.append)
+    assert not list(place.glob(".work*"))
+    prepare(data, TOKENIZER, place, told.append)
+    assert told[-1].startswith("reused")
+    return data, local, remote.folder
+
+
 @pytest.mark.parametrize("cache_bytes", [0, 20_000, 1 << 30])
 def test_remote_shards_give_the_blocks_of_local_ones(
-    corpus: Path, remote: Path, tmp_path: Path, options: dict[str, str], cache_bytes: int
+    prepared_twice: tuple[Data, Prepared, Path], tmp_path: Path, cache_bytes: int
 ) -> None:
-    data, told = data_of(corpus, **options), list[str]()
-    local = prepare(data, TOKENIZER, tmp_path / "local", lambda line: None)
-    folder = prepare(data, TOKENIZER, remote / "prepared", told.append).folder
+    data, local, folder = prepared_twice
     cache = ShardCache(tmp_path / "cache", cache_bytes)
     prepared = open_prepared(folder, data, cache)
     assert prepared.fingerprint == local.fingerprint
@@ -52,9 +65,6 @@ def test_remote_shards_give_the_blocks_of_local_ones(
     kept = list(cache.folder.glob("*.bin")) if cache.folder.exists() else []
     assert sum(file.stat().st_size for file in kept) <= cache_bytes
     assert bool(kept) == (cache_bytes > 0)
-    assert not list((remote / "prepared").glob(".work*"))
-    prepare(data, TOKENIZER, remote / "prepared", told.append)
-    assert told[-1].startswith("reused")
 
 
 def test_files_of_other_corpora_make_room(corpus: Path, remote: Path, tmp_path: Path) -> None:

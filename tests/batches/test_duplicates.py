@@ -191,6 +191,7 @@ def test_partitions_grow_with_the_corpus() -> None:
     assert num_partitions(1 << 40, EXACT) == 129
 
 
+@pytest.mark.slow  # millions of keys
 def test_memory_does_not_grow_with_the_number_of_keys(tmp_path: Path) -> None:
     """Four million keys in one partition, more than a third of them equal to an earlier one."""
     random_numbers = np.random.default_rng(1)

@@ -46,11 +46,11 @@ def found_in_blocks(keys: list[int], signatures: np.ndarray, block: int, members
 @pytest.mark.parametrize("members", [2, 33, 1000])
 def test_what_is_found_is_the_same_in_blocks_of_any_size(block: int, members: int) -> None:
     random = np.random.default_rng(2)
-    sizes = [1, 2, 1, 1, 200, 1, 3, 60, 1, 30]
+    sizes = [1, 2, 1, 1, 100, 1, 3, 60, 1, 10]
     keys = np.repeat(np.sort(random.integers(0, 1 << 64, len(sizes), dtype=np.uint64)), sizes).tolist()
     signatures = alike(len(keys), 50)
     expected = found_one_by_one(keys, signatures)
-    assert 50 < sum(expected) < 250
+    assert 30 < sum(expected) < 150
     assert found_in_blocks(keys, signatures, block, members) == expected
 
 

@@ -233,6 +233,7 @@ for kind, options in jobs:
 """
 
 
+@pytest.mark.slow  # starts processes
 def test_the_same_texts_in_any_order_give_the_same_bytes_in_every_process() -> None:
     jobs = [(kind, {"vocab_size": 420}) for kind, part in TOKENIZERS.items() if part.is_trained]
     if find_spec("mecab"):

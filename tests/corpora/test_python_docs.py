@@ -1,11 +1,22 @@
 """Python's own documentation, read from the interpreter that runs the tests."""
 
 import platform
+from itertools import islice
+
+import pytest
 
 from reforge.corpora import Tally
 from reforge.corpora.python_docs import PythonDocs
 
 
+def test_topics_come_first() -> None:
+    first = {document.name: document.text for document in islice(PythonDocs().documents(Tally()), 50)}
+    assert len(first) == 50
+    assert all(text == text.strip() != "" for text in first.values())
+    assert first["topic assert"].startswith('The "assert" statement')
+
+
+@pytest.mark.slow  # reads the whole standard library
 def test_the_interpreter_that_runs_has_megabytes_of_documentation() -> None:
     corpus, tally = PythonDocs(), Tally()
     documents = list(corpus.documents(tally))

@@ -61,7 +61,7 @@ def test_the_loss_falls(start: Callable[..., tuple[PretrainJob, LoopState]], pre
     assert reports[-1].valid.keys() == set(state.model.metric_names)
 
 
-@pytest.mark.parametrize("stop_at", [4, 5])
+@pytest.mark.parametrize("stop_at", [pytest.param(4, marks=pytest.mark.slow), 5])
 def test_resume_is_bit_for_bit(
     start: Callable[..., tuple[PretrainJob, LoopState]], prepared_folder: Path, tmp_path: Path, stop_at: int
 ) -> None:
@@ -136,6 +136,7 @@ def test_weight_decay_acts_on_matrices_only(start: Callable[..., tuple[PretrainJ
     assert len(decayed["params"]) + len(kept["params"]) == len(list(state.model.parameters()))
 
 
+@pytest.mark.slow  # trains for seconds
 def test_evaluation_does_not_disturb_training(
     start: Callable[..., tuple[PretrainJob, LoopState]], prepared_folder: Path
 ) -> None:

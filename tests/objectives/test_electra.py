@@ -182,6 +182,7 @@ def test_the_generator_learns(backbone: str) -> None:
     assert metrics["generator_loss"] < 1, metrics
 
 
+@pytest.mark.slow  # trains for seconds
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_discriminator_learns_what_a_poor_generator_replaced(backbone: str) -> None:
     objective = model(backbone)

@@ -82,12 +82,12 @@ def test_only_new_tokens_go_through_a_model_with_a_cache(tokenizer: Tokenizer, m
 def test_a_text_is_a_function_of_its_seed_and_number(backbone: BackboneOptions, tokenizer: Tokenizer) -> None:
     model = build(backbone)
     state = torch.random.get_rng_state()
-    first = tokens(model, tokenizer, seed=3, num_samples=3)
+    first = tokens(model, tokenizer, seed=3, num_samples=3, max_tokens=20)
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.manual_seed(99)
-    assert tokens(model, tokenizer, seed=3, num_samples=3) == first
-    assert tokens(model, tokenizer, seed=3) == first[:1]
-    assert tokens(model, tokenizer, seed=4, num_samples=3) != first
+    assert tokens(model, tokenizer, seed=3, num_samples=3, max_tokens=20) == first
+    assert tokens(model, tokenizer, seed=3, max_tokens=20) == first[:1]
+    assert tokens(model, tokenizer, seed=4, num_samples=3, max_tokens=20) != first
     assert first[0] != first[1] != first[2]
 
 
@@ -194,7 +194,7 @@ def test_a_prompt_that_does_not_fit_and_a_model_of_another_objective(tokenizer: 
 @pytest.fixture(scope="module")
 def causal_run(tiny_job: Callable[..., PretrainJob], prepared_folder: Path) -> Path:
     """A tiny causal run, trained for real."""
-    job = tiny_job("name=causal", "objective={kind: causal}", "scale.num_workers=1")
+    job = tiny_job("name=causal", "objective={kind: causal}", "train.max_steps=4", "scale.num_workers=1")
     pretrain(job, job.folder, prepared_folder, torch.device("cpu"))
     return job.folder
 

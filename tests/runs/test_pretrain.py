@@ -118,7 +118,7 @@ def test_tensorboard_holds_every_curve_and_text(whole: RunFolder) -> None:
     assert all("[MASK]" in value for tag, values in text.items() if "samples" in tag for value in values)
 
 
-@pytest.mark.parametrize("kill", [3, 5, 8, 12])
+@pytest.mark.parametrize("kill", [5, *(pytest.param(step, marks=pytest.mark.slow) for step in (3, 8, 12))])
 def test_a_killed_run_goes_on_to_the_same_weights_and_curves(
     kill: int, whole: RunFolder, tiny_job: Callable[..., PretrainJob], prepared_folder: Path
 ) -> None:
@@ -157,6 +157,7 @@ def test_a_finished_run_can_be_trained_further(tiny_job: Callable[..., PretrainJ
     assert json.loads(RunFolder(job.folder).result.read_text())["step"] == 8
 
 
+@pytest.mark.slow  # trains for seconds
 def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(
     whole: RunFolder, tiny_job: Callable[..., PretrainJob], prepared_folder: Path, tmp_path: Path
 ) -> None:
