@@ -1,5 +1,6 @@
 """Fixtures that several folders share: a real corpus, a tiny real job, one Ray session."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from reforge.spec import load_source, validate
 
 # Two threads on a tiny model wait for each other more than they compute, and on a busy machine far more.
 torch.set_num_threads(1)
+# Processes that train together are forked from one that has imported everything already.
+multiprocessing.set_forkserver_preload(["reforge.runs", "torch._dynamo"])  # which DistributedDataParallel imports
 
 TINY = Path(__file__).parent / "tiny.yaml"
 
@@ -86,6 +89,7 @@ def ray_session() -> Iterator[None]:
     import ray
 
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # as for every Ray that a job starts
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.5"  # a tiny job ends long before Ray's two seconds
     ray.init(
         address="local",
         num_cpus=4,

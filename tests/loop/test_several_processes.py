@@ -39,7 +39,7 @@ def run(prepared_folder: Path, tmp_path: Path) -> Callable[[PretrainJob, int], l
     def start(job: PretrainJob, size: int) -> list[tuple[list[float], dict]]:  # type: ignore[type-arg]
         place = tmp_path / str(size)
         place.mkdir()
-        mp.spawn(work, args=(size, job, prepared_folder, place), nprocs=size)
+        mp.start_processes(work, (size, job, prepared_folder, place), nprocs=size, start_method="forkserver")
         return [torch.load(place / f"rank-{rank}.pt") for rank in range(size)]
 
     return start
