@@ -1,8 +1,10 @@
 """Curves and texts of a run as TensorBoard event files."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 # A killed process loses what it had not flushed, and curves are watched live: torch's 120 s is too long for both.
@@ -29,6 +31,13 @@ class TensorBoardSink:
     def text(self, step: int, tag: str, markdown: str) -> None:
         """Show a text under TensorBoard's Text tab, rendered as Markdown."""
         self._writer.add_text(tag, markdown, step)
+
+    def image(self, step: int, tag: str, png: bytes) -> None:
+        """Show a picture under TensorBoard's Images tab."""
+        from PIL import Image  # here: most processes of a run draw nothing
+
+        with Image.open(io.BytesIO(png)) as picture:
+            self._writer.add_image(tag, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
     def flush(self) -> None:
         """Return once everything added so far is in the file."""
