@@ -1,10 +1,13 @@
 # Each target is one line that works without make as well. ARGS go to the job or to pytest:
 #   make pretrain ARGS="jobs/specs/mlm_kowiki.yaml train.max_steps=200"
-.PHONY: pretrain test test-fast lint setup
+.PHONY: pretrain finetune test test-fast lint setup
 .SILENT:
 
 pretrain:
 	sh setup.sh && .venv/bin/python jobs/pretrain.py $(ARGS)
+
+finetune:
+	sh setup.sh && .venv/bin/python jobs/finetune.py $(ARGS)
 
 test:
 	sh setup.sh && sh check.sh $(ARGS)

@@ -44,7 +44,7 @@ class Board:
 class ProgressSender:
     """The observer that the first worker calls; sends steps at most every 0.2 s and the last, all else at once.
 
-    prefix: stands before every line, where several runs share the board; their steps are not sent
+    prefix: stands before every line, where several runs share the board; neither their steps nor notes are sent
     """
 
     def __init__(self, board: ActorHandle, prefix: str = "") -> None:
@@ -95,8 +95,8 @@ class ProgressReader:
 
     def _show(self) -> None:
         for event in ray.get(self.board.take.remote()):
-            if "say" in event:
-                self.progress.say(event["say"])
+            if "say" in event or "note" in event:
+                self.progress.say(event.get("say") or event["note"])
             elif "total" in event:
                 self.progress.total_steps = event["total"]
             elif "start" in event:

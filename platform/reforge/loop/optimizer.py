@@ -29,18 +29,23 @@ DECAYS: dict[str, Callable[[float], float]] = {"linear": _linear, "cosine": _cos
 
 
 class ScheduleOptions(Part):
-    """Linear warm-up over `warmup_steps`, then decay to `final_lr_fraction` of the peak at the last step."""
+    """Linear warm-up, then decay to `final_lr_fraction` of the peak at the last step.
+
+    warmup_steps: steps of the warm-up; where it is 0, warmup_fraction of all steps are
+    """
 
     kind: Literal["linear", "cosine", "constant"] = "cosine"
     warmup_steps: int = Field(0, ge=0)
+    warmup_fraction: float = Field(0.0, ge=0, lt=1)
     final_lr_fraction: float = Field(0.0, ge=0, le=1)
 
     def lr_factor(self, step: int, max_steps: int) -> float:
         """Factor on the peak learning rate for the update that makes `step` steps complete; 1 <= step <= max_steps."""
-        if step <= self.warmup_steps:
-            return step / self.warmup_steps
+        warmup_steps = self.warmup_steps or int(self.warmup_fraction * max_steps)
+        if step <= warmup_steps:
+            return step / warmup_steps
         # The last update still learns: with decay to zero its factor would be 0 were it counted from step itself.
-        progress = (step - 1 - self.warmup_steps) / max(1, max_steps - self.warmup_steps)
+        progress = (step - 1 - warmup_steps) / max(1, max_steps - warmup_steps)
         return self.final_lr_fraction + (1 - self.final_lr_fraction) * DECAYS[self.kind](progress)
 
 

@@ -132,13 +132,18 @@ def load_backbone(backbone: Backbone, encoder: Encoder, num_dropped: int) -> Loa
         left |= dict.fromkeys(dropped, "of layers that encoder.drop_last_layers leaves out")
         theirs = {name: tensor for name, tensor in theirs.items() if name not in dropped}
     new = sorted(ours.keys() - theirs.keys())
-    unexpected = [name for name in new if encoder.num_segments or "segments" not in name]
+    unexpected = [name for name in new if encoder.num_segments or not _is_segments(backbone, ours[name])]
     _refuse(source, ours, theirs, unexpected, encoder)
     for name, tensor in theirs.items():
         ours[name].copy_(tensor)
     if new:
         backbone.reset_segments()
     return LoadReport(str(source), sorted(theirs), new, left)
+
+
+def _is_segments(backbone: Backbone, tensor: Tensor) -> bool:
+    weight = backbone.segment_weight
+    return weight is not None and weight.data_ptr() == tensor.data_ptr()
 
 
 def _role(name: str) -> str:

@@ -83,7 +83,7 @@ def finetune(
         plan = job.train.plan(setup.train.steps_in_epoch(job.train.batch_size))
         if world.is_first:
             for line in notes(setup, report):
-                observe({"say": line})
+                observe({"note": line})
         tracking = Tracking(
             folder=folder,
             title=render(job),

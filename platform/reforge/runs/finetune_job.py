@@ -106,7 +106,7 @@ class Repeat(Part):
             yield Problem(("seeds",), "must differ from each other", list(self.seeds))
 
 
-FINETUNE_OPTIMIZER = OptimizerOptions(lr=5e-4, schedule=ScheduleOptions(kind="linear"))
+FINETUNE_OPTIMIZER = OptimizerOptions(lr=5e-4, schedule=ScheduleOptions(kind="linear", warmup_fraction=0.1))
 
 
 class FinetuneJob(Part):
@@ -169,6 +169,8 @@ class FinetuneJob(Part):
             yield Problem(
                 ("head", "kind"), f"must be one of {fit} for the task {self.task.kind}", self.head_options.kind
             )
+        else:
+            yield from self.head_options.fit(self.task.level)
         if not self.head_options.supports_class_weights:
             for key, plain in (("class_weights", "none"), ("label_smoothing", 0.0)):
                 value = getattr(self.task, key, plain)

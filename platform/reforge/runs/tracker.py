@@ -34,7 +34,8 @@ class Tracking:
     """What is kept of a run while it trains, and how often.
 
     title: the job's spec, for TensorBoard
-    observe: gets progress events on the first process ({"step": ...} or {"say": line})
+    observe: gets progress events on the first process: {"step": ...}, {"note": line} of what goes as it should,
+        {"say": line} of what does not
     on_report: gets every report on every process
     panels: adds texts or images to TensorBoard at a step that was validated
     """
@@ -140,7 +141,7 @@ class Tracker:
         if report.valid:
             self.tracking.panels(self.board, report.step)
             figures = "  ".join(f"{name} {value:.4g}" for name, value in report.valid.items())
-            self.tracking.observe({"say": f"step {report.step:,} validation: {figures}"})
+            self.tracking.observe({"note": f"step {report.step:,} validation: {figures}"})
 
     def flush(self) -> None:
         """Return once everything taken so far is in the files; raises UserError where that failed."""
