@@ -4,8 +4,8 @@ Frozen parameters want no gradient and, as they are the lowest ones, neither doe
 layer: autograd keeps nothing there and its backward pass ends there. Layers that have a backward pass of their own
 (reversible.py) are told apart by the same flags.
 
-In training mode the dropout of frozen layers stays active, as in ELECTRA's and Hugging Face's fine-tuning: it is noise
-on what the trainable layers see, and without it they would be trained on other inputs than in full fine-tuning.
+In training mode the dropout of frozen layers stays active, as wherever `model.train()` is all that a fine-tuning calls:
+what the trainable layers see is then as noisy as in full fine-tuning.
 """
 
 from typing import Literal
