@@ -44,8 +44,8 @@ class Answered(NamedTuple):
 
 def best_pieces(start_N: Array, end_N: Array, max_pieces: int, num_best: int) -> tuple[Array, Array, Array]:
     """First piece, last piece and score of the best spans [K], the best first, of at most `max_pieces` pieces."""
-    padded = np.concatenate([end_N, np.full(max_pieces - 1, -np.inf, end_N.dtype)])
-    ends_NA = np.lib.stride_tricks.sliding_window_view(padded, max_pieces)
+    padded = np.concatenate([end_N, np.full(max_pieces, -np.inf, end_N.dtype)])
+    ends_NA = np.lib.stride_tricks.sliding_window_view(padded, max_pieces)[:-1]
     scores = (start_N[:, None] + ends_NA).ravel()
     best = np.argpartition(scores, -num_best)[-num_best:] if num_best < scores.size else np.arange(scores.size)
     best = best[np.lexsort((best, -scores[best]))]

@@ -61,7 +61,8 @@ class AnswerWindows:
         assert layout.least_room > 0, layout
         self.encoder = OffsetEncoder(tokenizer)
         self.layout = layout
-        self.num_questions = self.num_cut = self.num_windows = self.num_answers = self.num_unheld = 0
+        self.num_questions = self.num_cut = self.num_windows = 0
+        self.num_answers = self.num_unheld = self.num_inside = 0
 
     def of(self, examples: Sequence[Example], labelled: bool) -> Iterator[Row]:
         """The windows of all examples, each example's together and in order; UserError where an answer is missing."""
@@ -85,6 +86,11 @@ class AnswerWindows:
             lines.append(
                 f"{self.num_unheld:,} of {self.num_answers:,} answers lie in no window as a whole: "
                 "task.overlap_tokens or data.block_tokens is too small for them"
+            )
+        if self.num_inside:
+            lines.append(
+                f"{self.num_inside:,} of {self.num_answers:,} answers begin or end inside a token, which exact "
+                "match does not forgive; tokenizer.pretokenize: mecab parts Korean words from their particles"
             )
         return lines
 
@@ -115,8 +121,8 @@ class AnswerWindows:
             raise UserError(f"question {example.key}: its answer must be known here")
         span = pieces_of(example.answers[0], context) if example.answers else None
         holds = [span is not None and start <= span[0] and span[1] < stop for start, stop in windows]
-        self.num_answers += bool(example.answers)
-        self.num_unheld += bool(example.answers) and not any(holds)
+        if example.answers:
+            self._count(example.answers[0], example.context, context, span, any(holds))
         share = min(1.0, self.layout.negatives_per_question / max(1, holds.count(False)))
         return [
             {
@@ -125,6 +131,13 @@ class AnswerWindows:
             }
             for (start, _), held in zip(windows, holds, strict=True)
         ]
+
+    def _count(self, answer: Answer, text: str, context: Pieces, span: tuple[int, int] | None, is_held: bool) -> None:
+        self.num_answers += 1
+        self.num_unheld += not is_held
+        if span is not None:
+            covered = text[context.starts[span[0]] : context.ends[span[1]]]
+            self.num_inside += covered.strip() != answer.text.strip()
 
 
 def question_example(example: Example) -> QuestionExample:
