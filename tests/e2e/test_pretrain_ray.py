@@ -1,4 +1,4 @@
-"""Pre-training under real Ray Train: what it computes on 1, 2 and 3 workers, and what it survives."""
+"""Pre-training under real Ray Train: what it computes and survives. See also test_pretrain_processes.py."""
 
 import os
 import signal
@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reforge.distributed.cluster import Resources
 from reforge.distributed.train import train_on_ray
-from reforge.runs import PretrainJob, RunFolder, pretrain
+from reforge.runs import PretrainJob, RunFolder
 from reforge.tracking import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -26,8 +25,6 @@ TINY = ROOT / "tests" / "tiny.yaml"
 FOUR_CPUS = Resources(4, 0, "the test's Ray")
 # Long enough to be killed in the middle.
 LONG = ("train.max_steps=160", "train.checkpoint_every_steps=20", "train.eval_every_steps=80")
-# Without hashing and dropout a step is a function of its global batch alone, up to rounding.
-DETERMINISTIC = ("model.attention=exact", "model.ff_dropout=0.0", "optimizer.schedule.kind=constant")
 
 MakeJob = Callable[..., PretrainJob]
 
@@ -80,23 +77,6 @@ def test_pythons_own_platform_module_inside_workers() -> None:
         return str(platform.__file__)
 
     assert ray.get(where.remote()) == platform.__file__
-
-
-def test_the_same_global_batches_on_1_2_and_3_workers_and_after_a_change(
-    tiny_job: MakeJob, prepared_folder: Path
-) -> None:
-    alone = tiny_job("name=alone", *DETERMINISTIC)
-    pretrain(alone, alone.folder, prepared_folder, torch.device("cpu"))
-    on_three = (*DETERMINISTIC, "scale.num_workers=3")
-    on_3 = train(tiny_job("name=on-3", *on_three), prepared_folder)
-    changed = ("name=on-2-then-3", *DETERMINISTIC)
-    train(tiny_job(*changed, "train.max_steps=8"), prepared_folder)
-    on_2_then_3 = train(tiny_job(*changed, "scale.num_workers=3"), prepared_folder)
-    train(tiny_job("name=on-3-in-two-parts", *on_three, "train.max_steps=8"), prepared_folder)
-    # Three ranks: the order of their sums depends on how DDP lays out its buckets, which a resume must not change.
-    assert_equal(train(tiny_job("name=on-3-in-two-parts", *on_three), prepared_folder), on_3)
-    for folder in (on_3, on_2_then_3):
-        np.testing.assert_allclose(losses(folder), losses(RunFolder(alone.folder)), rtol=1e-4, err_msg=folder.path.name)
 
 
 def test_kill_9_of_a_worker_in_the_middle_changes_nothing(
@@ -193,12 +173,18 @@ def test_dry_run_reports_and_leaves_nothing(
 
 
 def test_relative_storage_means_the_drivers_folder(
-    tiny_overrides: list[str], tmp_path: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_overrides: list[str],
+    deterministic: tuple[str, ...],
+    on_3: RunFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ray runs its workers in a folder of its own."""
+    """Ray runs its workers in a folder of its own; three of them compute there what three processes compute."""
     from reforge.distributed.command import pretrain_command
 
     monkeypatch.chdir(tmp_path)
-    overrides = [*tiny_overrides, "run.storage=mine", "name=relative", "train.max_steps=2"]
+    overrides = [*tiny_overrides, *deterministic, "run.storage=mine", "name=relative", "scale.num_workers=3"]
     assert pretrain_command(TINY, overrides) == 0
-    assert (tmp_path / "mine" / "relative" / "result.json").exists()
+    folder = RunFolder(tmp_path / "mine" / "relative")
+    assert folder.result.exists()
+    np.testing.assert_allclose(losses(folder), losses(on_3), rtol=1e-4)
