@@ -17,6 +17,7 @@ torch.set_num_threads(1)
 multiprocessing.set_forkserver_preload(["reforge.runs", "torch._dynamo"])  # which DistributedDataParallel imports
 
 TINY = Path(__file__).parent / "tiny.yaml"
+TINY_FINETUNE = Path(__file__).parent / "tiny_finetune.yaml"
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +57,36 @@ def prepared_folder(tiny_job: Callable[..., "PretrainJob"]) -> Path:  # noqa: F8
 
     job = tiny_job()
     return prepare(job.data, job.tokenizer, job.run.prepared_root, announce=lambda line: None).folder
+
+
+@pytest.fixture(scope="session")
+def reviews_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts of two classes, 24 of each, of many lengths and each once."""
+    things = ("soup", "bread", "tea", "cake", "rice", "jam", "fish", "salt")
+    opinions = {"good": ("lovely", "warm and fresh", "the best"), "bad": ("awful", "cold and old", "the worst")}
+    rows = [
+        f"the {thing} was {words}{' indeed' * (number % 5)}\t{label}"
+        for number, thing in enumerate(things)
+        for label, said in opinions.items()
+        for words in said
+    ]
+    path = tmp_path_factory.mktemp("reviews") / "reviews.tsv"
+    path.write_text("\n".join(["text\tlabel", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def finetune_overrides(reviews_file: Path, storage: Path) -> list[str]:
+    """What makes tests/tiny_finetune.yaml find its set and keep out of the repository."""
+    return [f"data.train.path={reviews_file}", f"run.storage={storage}"]
+
+
+@pytest.fixture(scope="session")
+def finetune_job(finetune_overrides: list[str]) -> Callable[..., "FinetuneJob"]:  # noqa: F821
+    """A function from overrides to the tiny fine-tuning."""
+    from reforge.runs.finetune_job import FinetuneJob
+
+    return lambda *overrides: validate(FinetuneJob, load_source(TINY_FINETUNE, [*finetune_overrides, *overrides]))
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ from reforge.loop import (
     resolve_precision,
     seed_everything,
 )
+from reforge.loop.checkpoint import find_flaw
 from reforge.models import BackboneOptions, Device, Frame
 from reforge.models.freezing import freeze
 from reforge.runs.build import memory_of_a_worker
@@ -40,7 +41,7 @@ from reforge.runs.tracker import Observer, Tracking, run_training
 from reforge.spec import UserError, render
 from reforge.tasks import RowSet, Task, TaskModel, TaskOptions
 from reforge.tasks.data import Sets
-from reforge.tasks.splitting import texts_of
+from reforge.tasks.splitting import read_texts
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def set_up(job: FinetuneJob, world: World) -> Setup:
 def train_tokenizer(job: FinetuneJob, sets: Sets) -> Tokenizer:
     """The spec's own tokenizer, of the training set's texts."""
     assert job.tokenizer is not None
-    return job.tokenizer.train(text for example in sets.train for text in texts_of(example))
+    return job.tokenizer.train(text for example in sets.train for text in read_texts(example))
 
 
 def resolve_model(
@@ -192,6 +193,8 @@ def build_model(job: FinetuneJob, task: Task, options: BackboneOptions, frame: F
     """Backbone and head, freshly initialised."""
     backbone = options.build(frame)
     head = job.head_options.build(backbone.d_model, task.outputs)
+    if frame.causal and head.first_only:
+        raise UserError("head.pool: must be mean: the encoder is causal, and its first token, [CLS], sees no other")
     return task.build(backbone, head)
 
 
@@ -215,6 +218,9 @@ def take_best(state: LoopState, folder: RunFolder) -> None:
     """The weights that were best on the validation set, into `state`."""
     if state.best is not None and state.best.step != state.step:
         best = Checkpoints(folder.checkpoints).folder_of(state.best.step)
+        flaw = find_flaw(best)
+        if flaw is not None:
+            raise UserError(f"{best}, the best weights, is not complete ({flaw}); train.keep=last takes the last ones")
         load_tensors(state.model, load_file(best / "model.safetensors"), source=best / "model.safetensors")
 
 

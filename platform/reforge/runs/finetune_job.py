@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ from reforge.spec import Part, Problem
 from reforge.tasks import AnyTask
 from reforge.tasks.data import Fold, LabelledData
 from reforge.tokenizers import AnyTokenizer
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class EncoderOptions(Part):
@@ -42,6 +44,9 @@ class EncoderOptions(Part):
         if self.trainable_layers != "all" and (self.run is None or self.weights == "fresh"):
             rule = "must be all: layers that were not pre-trained have nothing to keep"
             yield Problem(("trainable_layers",), rule, self.trainable_layers)
+        if self.drop_last_layers and self.run is None:
+            rule = "must be 0 where run is null: model.depth says how many layers there are"
+            yield Problem(("drop_last_layers",), rule, self.drop_last_layers)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class FinetuneTrainOptions(Part):
     patience: int | None = Field(None, ge=1)
     keep: Literal["best", "last"] = "best"
     log_every_steps: int = Field(10, ge=1)
-    seed: int = Field(1, ge=0, lt=2**32)
+    seed: Seed = 1
 
     def plan(self, steps_in_epoch: int) -> FinetunePlan:
         """The plan for a training set of so many steps an epoch."""
@@ -98,7 +103,7 @@ class CrossValidation(Part):
 class Repeat(Part):
     """Train once with each of the `seeds`, on the same sets."""
 
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
 
     def problems(self) -> Iterator[Problem]:
         """No seed twice."""
@@ -162,6 +167,11 @@ class FinetuneJob(Part):
             for key in ("valid", "test"):
                 if key in self.data.sources:
                     yield Problem(("data", key), "must be left out where cv is given: every fold holds out its own")
+            if self.data.fold is not None:
+                yield Problem(("data", "fold"), "must be left out where cv is given: it goes through all folds")
+            if self.data.test_fraction:
+                rule = "must be 0 where cv is given: every fold is a test set"
+                yield Problem(("data", "test_fraction"), rule, self.data.test_fraction)
 
     def _head_problems(self) -> Iterator[Problem]:
         if self.task.level not in self.head_options.levels:

@@ -15,7 +15,7 @@ from typing import Any
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.finetune_results import FinetuneResult, as_json
 from reforge.runs.folder import RunFolder, RunStatus, storage_errors, write_atomically
-from reforge.spec import render
+from reforge.spec import UserError, render
 from reforge.tracking import TensorBoardSink
 
 MEMBERS = "members"
@@ -58,11 +58,25 @@ def finished(job: FinetuneJob) -> Summary | None:
 
     Raises UserError where its folder holds a run of another spec.
     """
+    _refuse_other_form(job)
     folder = folder_of(job)
     if folder.status(job) is not RunStatus.FINISHED:
         return None
     values = folder.read_result()
-    return Summary.from_json(values) if job.has_members else Summary.of({"": FinetuneResult.from_json(values)})
+    if not job.has_members:
+        return Summary.of({"": FinetuneResult.from_json(values)})
+    results = Summary.from_json(values).members  # of all seeds that were ever asked for
+    return Summary.of({name: results[name] for name, _ in job.members()})
+
+
+def _refuse_other_form(job: FinetuneJob) -> None:
+    one, several = "a single run", "several runs (repeat, cv)"
+    kept_in, found, wanted = ("checkpoints", one, several) if job.has_members else (MEMBERS, several, one)
+    if (job.folder / kept_in).is_dir():
+        raise UserError(
+            f"{job.folder} holds {found}, and this job is {wanted}; choose another name (name=...), or delete the "
+            "folder to start anew"
+        )
 
 
 def result_of(member: FinetuneJob) -> FinetuneResult | None:

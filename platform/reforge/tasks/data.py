@@ -58,9 +58,18 @@ class LabelledData(Part):
         """Fractions are of a set that is not given; what is held out leaves something to train on."""
         if self.test is not None and self.test_fraction:
             yield Problem(("test_fraction",), "must be 0 where data.test is given", self.test_fraction)
+        yield from self._fold_problems()
         if self.valid is None and self.valid_fraction + self.test_fraction >= 1:
             rule = f"must leave something to train on beside test_fraction ({self.test_fraction:g})"
             yield Problem(("valid_fraction",), rule, self.valid_fraction)
+
+    def _fold_problems(self) -> Iterator[Problem]:
+        if self.fold is None:
+            return
+        if self.test is not None or self.test_fraction:
+            yield Problem(("fold",), "must be left out where there is a test set: it holds one out itself")
+        if self.fold.index >= self.fold.of:
+            yield Problem(("fold", "index"), f"must be below fold.of ({self.fold.of})", self.fold.index)
 
 
 class Sets(NamedTuple):

@@ -3,7 +3,7 @@
     rows --pack--> flat arrays, sorted by length
     epoch: a shuffle --> chunks of 50 batches, each sorted by length --> batches, shuffled within their chunk
 
-The order is a function of (seed, epoch) alone. The last batch of an epoch is what is left, and smaller.
+The order is a function of (seed, epoch) alone. One batch of an epoch's last chunk is what is left, and smaller.
 """
 
 import hashlib
@@ -75,7 +75,7 @@ class RowSet(Samples):
 
     def fingerprint(self) -> str:
         """A digest of all rows."""
-        digest = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(self.examples.tobytes(), digest_size=16)
         for name, array in sorted(self._scalars.items()):
             digest.update(name.encode() + array.tobytes())
         for name, (values, ends) in sorted({**self._ragged, "ids": self._ids}.items()):

@@ -3,7 +3,7 @@
     examples --equal texts--> groups --by label, in a shuffled order--> the part that is furthest behind its share
 
 Examples that share a text (either text of a pair), or an article, are one group. The outcome is a function of the seed
-and the examples' content alone.
+and the examples' content alone; where texts repeat, also of which example of a group is the first.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ def assign(examples: Sequence[Example], shares: Sequence[float], seed: int) -> l
     where they repeat.
     """
     groups = _groups(examples)
-    order = sorted(groups, key=lambda members: _draw(examples[members[0]], seed))
+    order = sorted(groups, key=lambda members: _draw(texts_of(examples[members[0]]), seed))
     given: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(shares))
     parts = [0] * len(examples)
     for members in order:
@@ -37,7 +37,7 @@ def sample(examples: Sequence[Example], count: int | None, seed: int) -> list[Ex
     """`count` of the examples in their order, drawn by their content; all where there are no more."""
     if count is None or count >= len(examples):
         return list(examples)
-    drawn = sorted(range(len(examples)), key=lambda index: _draw(examples[index], seed))[:count]
+    drawn = sorted(range(len(examples)), key=lambda index: _draw(read_texts(examples[index]), seed))[:count]
     return [examples[index] for index in sorted(drawn)]
 
 
@@ -50,6 +50,13 @@ def texts_of(example: Example) -> tuple[str, ...]:
             return (text,)
         case QuestionExample(group=group):
             return (group,)
+
+
+def read_texts(example: Example) -> tuple[str, ...]:
+    """What a model reads of it."""
+    if isinstance(example, QuestionExample):
+        return (example.question, example.context)
+    return texts_of(example)
 
 
 def _groups(examples: Sequence[Example]) -> list[list[int]]:
@@ -84,6 +91,6 @@ def _stratum(example: Example) -> str:
             return ""
 
 
-def _draw(example: Example, seed: int) -> bytes:
-    content = "\0".join(texts_of(example))
+def _draw(texts: Sequence[str], seed: int) -> bytes:
+    content = "\0".join(texts)
     return hashlib.blake2b(f"{seed}\0{content}".encode(errors="surrogatepass"), digest_size=16).digest()
