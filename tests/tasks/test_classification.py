@@ -34,7 +34,7 @@ def options(tmp_path: Path, text: str) -> ClassificationOptions:
 
 
 def test_class_weights_from_yaml(tmp_path: Path) -> None:
-    found = options(tmp_path, "task: {kind: classification, class_weights: {good: 2, 0: 0.5}, truncate: middle}")
+    found = options(tmp_path, "task: {kind: classification, class_weights: {good: 2, '0': 0.5}, truncate: middle}")
     assert found.class_weights == {"good": 2.0, "0": 0.5}
     assert found.weights(("0", "bad", "good")) == (0.5, 1.0, 2.0)
     assert ClassificationOptions.model_validate_json(found.model_dump_json()) == found
