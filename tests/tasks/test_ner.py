@@ -155,12 +155,12 @@ def test_sets_of_characters_are_cut_by_character() -> None:
 def test_what_cannot_be_learnt_or_scored_is_said(tokenizer: Tokenizer) -> None:
     with pytest.raises(UserError, match=r"none of the 1 training examples .* has an entity"):
         NerOptions().labels([words("책을 읽었다", ("O", "O"))])
-    with pytest.raises(UserError, match="task.class_weights: training has no tag B-PX"):
+    with pytest.raises(UserError, match=r"task\.class_weights: training has no tag B-PX"):
         NerOptions(class_weights={"B-PX": 2.0}).labels(EXAMPLES)
     task, _ = built(tokenizer)
-    with pytest.raises(UserError, match=r'a.txt:9: the type "OG" is none that training saw: LC, PS'):
+    with pytest.raises(UserError, match=r'a\.txt:9: the type "OG" is none that training saw: LC, PS'):
         list(task.rows([words("삼성이", ("B-OG",), key="a.txt:9")]))
-    with pytest.raises(UserError, match="a.txt:1: has no tags"):
+    with pytest.raises(UserError, match=r"a\.txt:1: has no tags"):
         list(task.rows([words("삼성이")]))
     [problem] = NerOptions(augment={"swap_prob": 0.1}).problems()  # type: ignore[arg-type]
     assert problem.path == ("augment", "swap_prob")

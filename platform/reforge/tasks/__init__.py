@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reforge.spec import one_of
 from reforge.tasks.classification import ClassificationOptions
+from reforge.tasks.ner import NerOptions
 from reforge.tasks.pair import PairOptions
 from reforge.tasks.question_answering import QuestionAnsweringOptions
 from reforge.tasks.row_set import RowSet
@@ -15,6 +16,7 @@ from reforge.tasks.task import Confusion, Row, Scorecard, Task, TaskModel, TaskO
 
 TASKS: dict[str, type[TaskOptions]] = {
     "classification": ClassificationOptions,
+    "ner": NerOptions,
     "pair": PairOptions,
     "question_answering": QuestionAnsweringOptions,
     "similarity": SimilarityOptions,
