@@ -4,8 +4,11 @@ There are two: EventAccumulator, which scripts use, never drops a text that was 
 TensorBoard's pages does, and holds curves as tensors too. They tell a restart by different signs.
 """
 
+import io
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -97,3 +100,16 @@ def test_flush_makes_points_visible_to_a_reader(tmp_path: Path) -> None:
     assert point.step == 7
     assert point.value != point.value, "nan is a result too, and is kept"
     sink.close()
+
+
+def test_an_image_is_read_back_pixel_for_pixel(tmp_path: Path) -> None:
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, format="png")
+    sink = TensorBoardSink(tmp_path, purge_step=None)
+    sink.image(3, "test/confusion", png.getvalue())
+    sink.close()
+    (point,) = read(tmp_path).Images("test/confusion")
+    assert (point.step, point.height, point.width) == (3, 4, 5)
+    with Image.open(io.BytesIO(point.encoded_image_string)) as picture:
+        assert (np.asarray(picture) == pixels).all()

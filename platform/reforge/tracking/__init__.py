@@ -1,18 +1,31 @@
-"""Where a run's numbers go: TensorBoard, metrics.jsonl and the progress line. Knows nothing of Ray or of the loop."""
+"""Where a run's numbers go: TensorBoard, metrics.jsonl, the progress line, pictures, lists and tables for people.
 
+Knows nothing of Ray or of the loop.
+"""
+
+from reforge.tracking.entities import show_classes, show_entities
 from reforge.tracking.error_list import write_errors
 from reforge.tracking.figures import confusion_figure, per_class_figure
 from reforge.tracking.metrics_log import MetricsLog, read_metrics
 from reforge.tracking.progress import Lines, Progress
+from reforge.tracking.references import Reference, References, ResultRow, load_references
+from reforge.tracking.results_table import write_table
 from reforge.tracking.tensorboard import TensorBoardSink
 
 __all__ = [
     "Lines",
     "MetricsLog",
     "Progress",
+    "Reference",
+    "References",
+    "ResultRow",
     "TensorBoardSink",
     "confusion_figure",
+    "load_references",
     "per_class_figure",
     "read_metrics",
+    "show_classes",
+    "show_entities",
     "write_errors",
+    "write_table",
 ]

@@ -1,6 +1,6 @@
 """Names of classes as a picture can show them: whole where an installed font has their letters, cut where long."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 LONGEST_NAME = 24
@@ -24,8 +24,10 @@ class ShownNames(NamedTuple):
 
 def shown_names(names: Sequence[str]) -> ShownNames:
     """How to draw the names of classes with the fonts of this machine; none of it makes matplotlib warn."""
+    from matplotlib.font_manager import findfont
+
     short = [cut(name) for name in names]
-    known = _letters_of(DEFAULT_FAMILY)
+    known = _letters_in(findfont(DEFAULT_FAMILY))
     strange = {name for name in short if not known.issuperset(name)}
     if not strange:
         return ShownNames(short, [DEFAULT_FAMILY], 0)
@@ -44,8 +46,8 @@ def cut(name: str) -> str:
 def _font_for(letters: set[str]) -> tuple[list[str], set[str]]:
     """The family that has most of the letters, and all that it has; nothing where no font has any."""
     best: tuple[list[str], set[str]] = ([], set())
-    for family in _families():
-        found = _letters_of(family)
+    for family, path in _regular_fonts():
+        found = _letters_in(path)
         if len(found & letters) > len(best[1] & letters):
             best = [family], found
         if found >= letters:
@@ -53,18 +55,20 @@ def _font_for(letters: set[str]) -> tuple[list[str], set[str]]:
     return best
 
 
-def _families() -> Iterable[str]:
+def _regular_fonts() -> list[tuple[str, str]]:
+    """Family and file of the upright fonts of regular weight: matplotlib takes these without a remark."""
     from matplotlib.font_manager import fontManager
 
-    names = {font.name for font in fontManager.ttflist}
-    installed = sorted(name for name in names if not name.startswith(PLACEHOLDER_FAMILY))
-    first = [family for family in KOREAN_FAMILIES if family in installed]
-    return [*first, *(family for family in installed if family not in first)]
+    fonts = {
+        font.name: font.fname
+        for font in fontManager.ttflist
+        if (font.style, font.weight) == ("normal", 400) and not font.name.startswith(PLACEHOLDER_FAMILY)
+    }
+    first = [family for family in KOREAN_FAMILIES if family in fonts]
+    return [(family, fonts[family]) for family in dict.fromkeys([*first, *sorted(fonts)])]
 
 
-def _letters_of(family: str) -> set[str]:
-    """What the font that matplotlib would draw this family with can draw."""
-    from matplotlib.font_manager import FontProperties, fontManager, get_font
+def _letters_in(path: str) -> set[str]:
+    from matplotlib.font_manager import get_font
 
-    font = get_font(fontManager.findfont(FontProperties(family=[family]), fallback_to_default=False))
-    return {chr(code) for code in font.get_charmap()}
+    return {chr(code) for code in get_font(path).get_charmap()}

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 DPI = 100
-MOST_WITH_NUMBERS = 60  # classes of a confusion matrix that has its counts written into it
+MOST_WITH_COUNTS = 60  # classes of a confusion matrix that has its counts written into it
+MOST_WITH_SHARES = 20  # and the percentages too
+MOST_WITH_NAMES = 250
 MOST_UPRIGHT = 12  # classes whose bars stand upright
+MOST_BARS = 100
 WIDEST_INCHES = 40.0
 FIGURES = {"precision": "#0072B2", "recall": "#E69F00", "f1": "#009E73"}  # told apart by the colour-blind too
 
@@ -29,24 +32,25 @@ FIGURES = {"precision": "#0072B2", "recall": "#E69F00", "f1": "#009E73"}  # told
 def confusion_figure(confusion: Confusion) -> bytes:
     """The confusion matrix as a PNG: true classes as rows, colours by the share of the row.
 
-    Counts and percentages stand in the cells of up to 60 classes. Names that no installed font can show stand as their
-    place (#1 ...) in `confusion.names`.
+    Counts stand in the cells of up to 60 classes, percentages too up to 20. Names that no installed font can show
+    stand as their place (#1 ...) in `confusion.names`.
     """
     counts = np.asarray(confusion.counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     num_classes = len(confusion.names)
     cell = _cell_inches(num_classes)
-    figure, axes = _canvas(num_classes * cell, num_classes * cell)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+    side = num_classes * cell
+    figure, axes = _canvas(side, side)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     shown = shown_names(confusion.names)
-    label_points = min(10.0, 72 * cell * 0.8)
-    _name_ticks(axes.xaxis, shown.names, shown, label_points)
-    _name_ticks(axes.yaxis, shown.names, shown, label_points)
+    for axis in (axes.xaxis, axes.yaxis):
+        names = shown.names if num_classes <= MOST_WITH_NAMES else []
+        _name_ticks(axis, names, shown, min(10.0, 72 * cell * 0.8))
     axes.tick_params(axis="x", rotation=0 if max(map(len, shown.names)) <= 3 else 90)
     axes.set(xlabel="predicted class", ylabel="true class")
-    if num_classes <= MOST_WITH_NUMBERS:
+    if num_classes <= MOST_WITH_COUNTS:
         _write_counts(axes, counts, shares, cell)
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.03, shrink=min(1.0, 6 / (num_classes * cell)))
+    bar = figure.colorbar(image, cax=figure.add_axes((1 + 0.15 / side, 0, 0.15 / side, min(1.0, 6 / side))))
     bar.set_label("share of the true class")
     return _png(figure, axes, "Confusion matrix", shown)
 
@@ -54,26 +58,26 @@ def confusion_figure(confusion: Confusion) -> bytes:
 def per_class_figure(per_class: Mapping[str, Mapping[str, float]]) -> bytes:
     """Precision, recall and F1 of each class as bars in a PNG, the class with the most examples first.
 
-    Upright up to 12 classes, lying beyond. Each class has "precision", "recall", "f1" and "support". Names that no
-    installed font can show stand as their place (#1 ...) in `per_class`.
+    Upright up to 12 classes, lying beyond, and of 100 at most. Each class has "precision", "recall", "f1" and
+    "support". Names that no installed font can show stand as their place (#1 ...) in `per_class`.
     """
     shown = shown_names(list(per_class))
-    order = sorted(range(len(per_class)), key=lambda place: -list(per_class.values())[place]["support"])
-    figures = [list(per_class.values())[place] for place in order]
-    upright = len(order) <= MOST_UPRIGHT
-    gap = "\n" if upright else "  "
-    names = [f"{shown.names[place]}{gap}({list(per_class.values())[place]['support']:,.0f})" for place in order]
-    length = max(4.0, len(order) * (1.1 if upright else 0.5))
+    named = sorted(zip(shown.names, per_class.values(), strict=True), key=lambda pair: -pair[1]["support"])[:MOST_BARS]
+    upright = len(named) <= MOST_UPRIGHT
+    length = max(4.0, len(named) * (1.1 if upright else 0.5))
     figure, axes = _canvas(length, 4.0) if upright else _canvas(8.0, length)
-    _draw_bars(axes, figures, upright)
-    _name_ticks(axes.xaxis if upright else axes.yaxis, names, shown, 9.0)
+    _draw_bars(axes, [scores for _, scores in named], upright)
+    gap = "\n" if upright else "  "
+    labels = [f"{name}{gap}({scores['support']:,.0f})" for name, scores in named]
+    _name_ticks(axes.xaxis if upright else axes.yaxis, labels, shown, 9.0)
     if upright:
         axes.set(ylim=(0, 1.08), ylabel="score")
         axes.tick_params(axis="x", rotation=0 if max(map(len, shown.names)) <= 12 else 30)
     else:
-        axes.set(xlim=(0, 1.08), xlabel="score", ylim=(len(order) - 0.4, -0.6))
+        axes.set(xlim=(0, 1.08), xlabel="score", ylim=(len(named) - 0.4, -0.6))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
-    return _png(figure, axes, "Scores of each class (examples of it)", shown)
+    most = f", the {MOST_BARS} most frequent of {len(per_class):,}" if len(per_class) > MOST_BARS else ""
+    return _png(figure, axes, f"Scores of each class (number of examples){most}", shown)
 
 
 def _draw_bars(axes: "Axes", figures: list[Mapping[str, float]], upright: bool) -> None:
@@ -88,19 +92,21 @@ def _draw_bars(axes: "Axes", figures: list[Mapping[str, float]], upright: bool) 
 
 
 def _write_counts(axes: "Axes", counts: Array, shares: Array, cell: float) -> None:
+    with_shares = len(counts) <= MOST_WITH_SHARES
     points = min(9.0, 72 * cell * 0.22)
     for (row, column), count in np.ndenumerate(counts):
         if count:
             share = shares[row, column]
+            text = f"{count:,}\n{share:.0%}" if with_shares else f"{count:,}"
             colour = "white" if share > 0.5 else "black"
-            text = f"{count:,}\n{share:.0%}"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=points)
+            label = axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=points)
+            label.set_in_layout(False)  # measuring thousands of them takes seconds, and they lie inside anyway
 
 
 def _cell_inches(num_classes: int) -> float:
-    if num_classes > MOST_WITH_NUMBERS:
+    if num_classes > MOST_WITH_COUNTS:
         return min(0.14, WIDEST_INCHES / num_classes)
-    return 0.8 if num_classes <= 8 else 0.6 if num_classes <= 20 else 0.45
+    return 0.8 if num_classes <= 8 else 0.6 if num_classes <= MOST_WITH_SHARES else 0.45
 
 
 def _canvas(width: float, height: float) -> "tuple[Figure, Axes]":
