@@ -100,10 +100,12 @@ def test_characters_within_a_word_have_the_pieces_of_words() -> None:
 @pytest.mark.parametrize(
     ("reader", "name"), [(KlueNer, "klue/klue-ner-v1.1_dev.tsv"), (Conll, "wnut17/wnut17train.conll")]
 )
-def test_real_sets_come_back_whole(reader: type[KlueNer] | type[Conll], name: str) -> None:
+def test_real_sets_come_back_whole(reader: type[KlueNer] | type[Conll], name: str, tmp_path: Path) -> None:
     if not (REAL / name).exists():
         pytest.skip(f"no real data at {REAL / name}")
-    given = [one for one, _ in zip(reader(path=REAL / name).read(), range(300), strict=False)]
+    head, _, _ = (REAL / name).read_text(encoding="utf-8")[:100_000].rpartition("\n\n")
+    (tmp_path / "head.tsv").write_text(head + "\n", encoding="utf-8")
+    given = list(reader(path=tmp_path / "head.tsv").read())
     made = TOKENIZERS["wordpiece"](vocab_size=3000, limit_alphabet=900).train([one.text for one in given])
     by_unit = UnitEncoder(made).encode([one.text for one in given], [one.units for one in given])
     assert sum(there_and_back(one, found) != one.tags for one, found in zip(given, by_unit, strict=True)) == 0

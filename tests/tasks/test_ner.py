@@ -75,7 +75,7 @@ def test_every_unit_is_tagged_however_long_the_text(tokenizer: Tokenizer, head: 
     found = predict(task, model, [*EXAMPLES, LONG])
     assert [len(tags) for tags in found] == [6, 3, 0, 48]
     assert found == predict(task, model, [words(e.text) for e in [*EXAMPLES, LONG]], labelled=False)
-    assert "1 of 4 texts did not fit in 16 tokens" in task.notes()[0]
+    assert "2 of 8 texts did not fit in 16 tokens" in task.notes()[0]  # each set was made into rows twice
 
 
 def test_each_unit_is_a_target_once(tokenizer: Tokenizer) -> None:
