@@ -95,6 +95,8 @@ class HeadOptions(Part, ABC):
     levels: ClassVar[frozenset[Level]]
     # Whether the loss of its scores can weigh classes and smooth labels.
     supports_class_weights: ClassVar[bool] = False
+    # Whether it gives one score, however many classes there are.
+    single_score: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, d_model: int, outputs: Outputs) -> Head:

@@ -15,6 +15,7 @@ class RegressionOptions(HeadOptions):
     kind: Literal["regression"] = "regression"
     pool: Pool = "cls"
     levels: ClassVar[frozenset[Level]] = frozenset({"text"})
+    single_score: ClassVar[bool] = True
 
     def build(self, d_model: int, outputs: Outputs) -> Head:
         """A head of scores [B, 1]."""

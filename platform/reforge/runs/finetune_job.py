@@ -174,8 +174,8 @@ class FinetuneJob(Part):
                 yield Problem(("data", "test_fraction"), rule, self.data.test_fraction)
 
     def _head_problems(self) -> Iterator[Problem]:
-        if self.task.level not in self.head_options.levels:
-            fit = ", ".join(kind for kind, head in HEADS.items() if self.task.level in head.levels)
+        if not self._takes(type(self.head_options)):
+            fit = ", ".join(kind for kind, head in HEADS.items() if self._takes(head))
             yield Problem(
                 ("head", "kind"), f"must be one of {fit} for the task {self.task.kind}", self.head_options.kind
             )
@@ -187,6 +187,9 @@ class FinetuneJob(Part):
                 if value != plain:
                     rule = f"must be {plain}: the head {self.head_options.kind} has no loss of single labels"
                     yield Problem(("task", key), rule, value)
+
+    def _takes(self, head: type[HeadOptions]) -> bool:
+        return self.task.level in head.levels and (self.task.single_score or not head.single_score)
 
     @property
     def has_members(self) -> bool:

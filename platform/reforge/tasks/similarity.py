@@ -33,6 +33,7 @@ class SimilarityOptions(TaskOptions):
     augment: Augmentation = Augmentation()
     gives: ClassVar[Gives] = "texts"
     level: ClassVar[Level] = "text"
+    single_score: ClassVar[bool] = True
     num_segments: ClassVar[int] = 2
     default_head: ClassVar[str] = "regression"
     default_metric: ClassVar[str] = "spearman"

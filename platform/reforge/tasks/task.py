@@ -154,12 +154,14 @@ class TaskOptions(Part, ABC):
 
     gives: the form of examples that the task takes
     level: what its head answers
+    single_score: whether that is one number, and no class
     metric: the figure that tells the best weights, one of the task's metric names or "loss"
     """
 
     kind: str
     gives: ClassVar[Gives]
     level: ClassVar[Level]
+    single_score: ClassVar[bool] = False
     num_segments: ClassVar[int] = 0
     default_head: ClassVar[str]
     default_metric: ClassVar[str]
