@@ -7,8 +7,7 @@ from pathlib import Path
 from reforge.runs.folder import storage_errors
 from reforge.runs.members import Summary
 from reforge.runs.suite import SuiteJob, SuiteRun
-from reforge.tracking import TensorBoardSink
-from reforge.tracking.results_table import ResultRow, load_references, write_table
+from reforge.tracking import References, ResultRow, TensorBoardSink, load_references, write_table
 
 
 def keep_table(suite: SuiteJob, finished: Sequence[tuple[SuiteRun, Summary]], beside: Path) -> str:
@@ -16,7 +15,7 @@ def keep_table(suite: SuiteJob, finished: Sequence[tuple[SuiteRun, Summary]], be
 
     beside: the folder of the suite's own file, for a file of published scores that is not found from here
     """
-    references = []
+    references = References()
     if suite.references is not None:
         path = suite.references if suite.references.is_file() else beside / suite.references
         references = load_references(path)

@@ -16,8 +16,8 @@ LONGEST_CELL = 200
 NOT_IN_PERCENT = ("loss", "mse")
 OURS = ("set", "encoder", "metric", "score ± sd (runs)", "time", "training examples", "scored examples")
 PUBLISHED = ("model", "metric", "score", "trained on", "scored on", "source", "comparable")
-CSV_COLUMNS = ("set", "origin", "name", "metric", "score", "sd", "scores", "seconds", "num_train", "num_scored")
-CSV_COLUMNS += ("scored_on", "source", "comparable")
+SCORE_COLUMNS = ("set", "origin", "name", "metric", "score", "sd", "scores", "seconds", "num_train", "num_scored")
+CSV_COLUMNS = (*SCORE_COLUMNS, "scored_on", "source", "comparable")
 
 
 def write_table(rows: Sequence[ResultRow], references: References, folder: Path) -> str:
@@ -85,9 +85,12 @@ def _summary(row: ResultRow) -> str:
     num_without = sum(math.isnan(score) for score in row.scores)
     if num_without or not row.scores:
         return f"not a number: {num_without} of {len(row.scores)} runs have no score"
-    mean, spread = _mean(row), _spread(row)
-    shown = (lambda value: f"{value:.4f}") if row.metric in NOT_IN_PERCENT else (lambda value: f"{100 * value:.2f}")
-    return f"{shown(mean)} {runs}" if spread is None else f"{shown(mean)} ± {shown(spread)} {runs}"
+    mean, spread = _shown(row.metric, _mean(row)), _spread(row)
+    return f"{mean} {runs}" if spread is None else f"{mean} ± {_shown(row.metric, spread)} {runs}"
+
+
+def _shown(metric: str, value: float) -> str:
+    return f"{value:.4f}" if metric in NOT_IN_PERCENT else f"{100 * value:.2f}"
 
 
 def _mean(row: ResultRow) -> float:
