@@ -7,13 +7,14 @@ encoder.json result.json                       which weights came from where; th
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
-from reforge.loop import Assessed, LabelledSet, LoopState, named_tensors, score
+from reforge.corpora.labelled import Example
+from reforge.loop import Assessed, LoopState, named_tensors, score
 from reforge.models import count_parameters
 from reforge.runs.encoder import LoadReport
 from reforge.runs.finetune_job import FinetuneJob, FinetunePlan
@@ -90,7 +91,7 @@ def keep_results(
         assert labelled is not None
         assert assessed is not None
         keep_scores(folder, cards, result.step)
-        keep_answers(folder, setup.task, labelled, assessed)
+        keep_answers(folder, setup.task, labelled.examples, assessed)
         write_atomically(folder.result, as_json(asdict(result)))
     return result
 
@@ -124,6 +125,17 @@ def keep_model(
 
 def keep_scores(folder: RunFolder, cards: dict[str, Scorecard], step: int) -> None:
     """metrics.json, the pictures of the last set's scores, and the same in TensorBoard."""
+    pictures = write_scores(folder, cards)
+    name = list(cards)[-1]
+    board = TensorBoardSink(folder.tensorboard, purge_step=step + 1)
+    for picture, png in pictures.items():
+        board.image(step, f"{name}/{picture}", png)
+    board.scalars(step, {f"final/{key}/{metric}": v for key, c in cards.items() for metric, v in c.metrics.items()})
+    board.close()
+
+
+def write_scores(folder: RunFolder, cards: dict[str, Scorecard]) -> dict[str, bytes]:
+    """metrics.json, and the pictures of the last set's scores; the pictures, as PNG, by their names."""
     everything: dict[str, Any] = {}
     for name, card in cards.items():
         everything[name] = {"metrics": card.metrics, "per_class": card.per_class}
@@ -133,23 +145,20 @@ def keep_scores(folder: RunFolder, cards: dict[str, Scorecard], step: int) -> No
                 "counts": card.confusion.counts.tolist(),
             }
     write_atomically(folder.path / "metrics.json", as_json(everything))
-    name, card = list(cards.items())[-1]
+    card = list(cards.values())[-1]
     pictures = {}
     if card.confusion:
         pictures["confusion"] = confusion_figure(card.confusion)
     if card.per_class:
         pictures["classes"] = per_class_figure(card.per_class)
-    board = TensorBoardSink(folder.tensorboard, purge_step=step + 1)
     for picture, png in pictures.items():
         (folder.path / f"{picture}.png").write_bytes(png)
-        board.image(step, f"{name}/{picture}", png)
-    board.scalars(step, {f"final/{key}/{metric}": v for key, c in cards.items() for metric, v in c.metrics.items()})
-    board.close()
+    return pictures
 
 
-def keep_answers(folder: RunFolder, task: Task, labelled: LabelledSet, assessed: Assessed) -> None:
+def keep_answers(folder: RunFolder, task: Task, examples: Sequence[Example], assessed: Assessed) -> None:
     """predictions.jsonl and errors.md of a labelled set."""
-    pairs = list(zip(labelled.examples, assessed.predictions, strict=True))
+    pairs = list(zip(examples, assessed.predictions, strict=True))
     write_jsonl_of(folder, (task.as_json(example, prediction) for example, prediction in pairs))
     verdicts = [(example.key, task.verdict(example, prediction)) for example, prediction in pairs]
     write_errors(folder.path / "errors.md", verdicts)

@@ -1,23 +1,19 @@
-"""The command line of generation: what it accepts, what it prints, and how it ends.
-
-Text goes to standard output, everything else to standard error. Exit codes: 0 done, 2 something the user can mend (one
-message, no traceback), 130 interrupted.
-"""
+"""The command line of generation: what it accepts and what it prints."""
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 
 from reforge.objectives.causal import CausalLM
+from reforge.runs.command_line import Parser, ended
 from reforge.runs.folder import RunFolder
 from reforge.runs.generate import GenerationOptions, encode_prompt, generate
 from reforge.runs.load import Loaded, load
@@ -25,31 +21,17 @@ from reforge.spec import Source, SpecError, UserError, validate
 from reforge.spec.tree import Node
 from reforge.tokenizers import SPECIAL_TOKENS
 
-INTERRUPTED = 130
 UNK_ID = SPECIAL_TOKENS.index("[UNK]")
 
 
 def generate_command(arguments: Sequence[str] | None = None) -> int:
     """`python jobs/generate.py RUN --prompt "..." [options]`; the process's exit code."""
-    try:
-        run, prompt, options = read_arguments(arguments)
-        show(load_causal(run), prompt, options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # whoever read the text has had enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes nowhere
-    return 0
+    return ended(lambda: _generate(arguments))
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every job does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
+def _generate(arguments: Sequence[str] | None) -> None:
+    run, prompt, options = read_arguments(arguments)
+    show(load_causal(run), prompt, options)
 
 
 def read_arguments(arguments: Sequence[str] | None) -> tuple[Path, str, GenerationOptions]:
@@ -71,8 +53,8 @@ def _flag(key: object) -> str:
     return f"--{str(key).replace('_', '-')}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="generate.py",
         description="Let a finished run of the objective causal go on with a prompt.",
         argument_default=argparse.SUPPRESS,  # what is not given keeps the default of GenerationOptions
