@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from upath import UPath
 
 from reforge.runs.answers import readable
 from reforge.runs.conversation import converse
@@ -60,6 +61,12 @@ def test_a_file_longer_than_a_chunk_keeps_its_order(classes_run: Path, tmp_path:
     file.write_text("".join(f"the tea {number}\n" for number in range(1005)), encoding="utf-8")
     found = answers(capsys, classes_run, "--file", file)
     assert [line["text"] for line in found] == [f"the tea {number}" for number in range(1005)]
+
+
+def test_a_file_may_be_a_url(classes_run: Path, capsys: Capture) -> None:
+    UPath("memory://asked/lines.txt").write_text("the tea was lovely\n")
+    [line] = answers(capsys, classes_run, "--file", "memory://asked/lines.txt")
+    assert line["text"] == "the tea was lovely"
 
 
 def test_people_read_probabilities_and_answers(classes_run: Path, reader_run: Path, capsys: Capture) -> None:
@@ -128,6 +135,8 @@ def test_serving_is_handed_on(classes_run: Path, capsys: Capture) -> None:
         (["a", "\udce9"], "2: the text is not UTF-8 from character 1 on"),
         (["--context", "a", "b"], "--context: the run's task, classification, takes text alone"),
         (["--file", "none.txt"], "--file: none.txt does not exist"),
+        (["--file", str(ROOT / "tests" / "tiny.yml")], "tiny.yml does not exist; did you mean"),
+        (["--file", str(ROOT)], "is no file"),
         (["--file", "LINES"], "lines.txt:2: the text is empty"),
         (["--file", "LINES", "a"], "--file and TEXT do not go together"),
         (["--kind", "tsv"], "--kind has no effect without --file"),

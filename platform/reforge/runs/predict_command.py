@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from reforge.corpora.labelled import Example
+from reforge.corpora.place import as_place, nearest_existing
 from reforge.corpora.reader import Reader
 from reforge.corpora.tally import Tally
 from reforge.runs.answers import Answer, answer_all, asked, readable
@@ -60,7 +61,7 @@ def _parser() -> Parser:
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as runs/finetune-quickstart")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts, a pair of them, or questions about --context")
     parser.add_argument(
-        "--file", type=Path, metavar="FILE", help="a text a line; two with a tab between them for pairs"
+        "--file", type=as_place, metavar="FILE", help="a text a line; two with a tab between them for pairs"
     )
     parser.add_argument(
         "--kind",
@@ -151,7 +152,9 @@ def _lines(file: Path | None) -> Iterator[tuple[str, str]]:
 
 def _file_lines(file: Path) -> Iterator[tuple[str, str]]:
     if not file.is_file():
-        raise UserError(f"--file: {file} does not exist" if not file.exists() else f"--file: {file} is no file")
+        nearest = None if file.exists() else nearest_existing(file)
+        meant = f"; did you mean {nearest}?" if nearest else ""
+        raise UserError(f"--file: {file} {'is no file' if file.exists() else 'does not exist'}{meant}")
     reader = Reader(file, file.name, Tally())
     for line in reader.lines():
         yield f"{file.name}:{reader.line_number()}", line
