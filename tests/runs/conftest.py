@@ -34,6 +34,21 @@ def reader_run(finetune_job: Callable[..., FinetuneJob], tmp_path_factory: pytes
     return job.folder
 
 
+@pytest.fixture(scope="session")
+def entities_run(finetune_job: Callable[..., FinetuneJob], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that tags words."""
+    names, places = ("Ada", "Kim", "Noor", "Jan"), ("Paris", "Seoul", "Rome", "Oslo")
+    sentences = [[(name, "B-PER"), ("sings", "O"), ("in", "O"), (place, "B-LOC")] for name in names for place in places]
+    file = tmp_path_factory.mktemp("entities") / "entities.conll"
+    blocks = ["\n".join(f"{word}\t{tag}" for word, tag in sentence) for sentence in sentences]
+    file.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    job = finetune_job(
+        "name=asked-entities", "task={kind: ner}", f"data.train={{kind: conll, path: {file}}}", "train.max_epochs=10"
+    )
+    finetune(job, job.folder, torch.device("cpu"))
+    return job.folder
+
+
 def _article(number: int) -> dict[str, object]:
     things = ("soup", "bread", "tea", "cake", "rice", "jam", "fish", "salt")
     context = f"the {things[number]} is on the table in the kitchen"

@@ -30,10 +30,12 @@ def test_its_own_test_set_scores_as_in_the_end_of_training(
     assert [line.split()[0] for line in lines[5:8]] == ["class", "bad", "good"]
 
 
-def test_a_reader_too(reader_run: Path, tmp_path: Path) -> None:
-    assert evaluate_command([str(reader_run), "--out", str(tmp_path)]) == 0
+@pytest.mark.parametrize("run", ["reader_run", "entities_run"])
+def test_runs_of_other_tasks_too(run: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    folder = request.getfixturevalue(run)
+    assert evaluate_command([str(folder), "--out", str(tmp_path)]) == 0
     again = json.loads((tmp_path / "metrics.json").read_text("utf-8"))["test"]["metrics"]
-    result = json.loads((reader_run / "result.json").read_text("utf-8"))["metrics"]
+    result = json.loads((folder / "result.json").read_text("utf-8"))["metrics"]
     assert again == pytest.approx({name: result[f"test/{name}"] for name in again}, abs=1e-9)
 
 

@@ -81,6 +81,23 @@ def test_people_read_probabilities_and_answers(classes_run: Path, reader_run: Pa
     assert readable({"answer": "", "score": 0.5}, colour=False) == "(no answer)  (50%)"
 
 
+def test_entities_are_shown_in_their_text(entities_run: Path, capsys: Capture) -> None:
+    text = "Kim  sings, in Rome."
+    [answer] = answers(capsys, entities_run, text)
+    assert answer["words"] == ["Kim", "sings", ",", "in", "Rome", "."]
+    assert len(answer["tags"]) == 6
+    assert [text[found["start"] : found["end"]] for found in answer["entities"]] == [
+        found["text"] for found in answer["entities"]
+    ]
+    assert predict(entities_run, text) == 0
+    plain = capsys.readouterr().out
+    for found in answer["entities"]:
+        assert f"[{found['text']} {found['type']}]" in plain
+    shown = {"text": text, "entities": [{"type": "PER", "start": 0, "end": 3}]}
+    assert readable(shown, colour=False) == "[Kim PER]  sings, in Rome."
+    assert "\x1b[" in readable(shown, colour=True)
+
+
 def test_a_context_may_be_a_file_and_a_text_of_any_length(reader_run: Path, tmp_path: Path, capsys: Capture) -> None:
     context = "the soup is on the table " * 400
     file = tmp_path / "context.txt"

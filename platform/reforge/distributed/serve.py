@@ -13,7 +13,7 @@ import ray
 import torch
 
 from reforge.distributed.arguments import say
-from reforge.distributed.cluster import find_resources, start_if_none
+from reforge.distributed.cluster import local_resources, start_if_none
 from reforge.runs.predictor import load_predictor
 from reforge.spec import UserError
 
@@ -34,27 +34,24 @@ def serve_run(run: Path, host: str, port: int) -> None:
 
 @contextmanager
 def serving(run: Path, host: str, port: int) -> Iterator[str]:
-    """Answer HTTP as long as the context lasts; gives the address. Ends what it started and nothing else."""
+    """Answer HTTP as long as the context lasts; gives the address. Nothing of it stays behind."""
     serve = _ray_serve()
     load_predictor(run, torch.device("cpu"))
     _check_free(host, port)
     from reforge.distributed.answering import application  # here: what it imports is the extra
 
-    resources = find_resources()
-    was_running = ray.is_initialized()
+    # Always a Ray of its own: what ends with it would take others' applications along on a shared cluster.
+    assert not ray.is_initialized(), "a server is a process by itself"
+    resources = local_resources()
     quiet = {"log_level": "ERROR", "enable_access_log": False}
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         start_if_none(resources)
         serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=quiet)
-        num_cpus = 1 if was_running else resources.num_cpus
-        serve.run(application(str(run.resolve()), num_cpus, min(1, resources.num_gpus)), name="reforge")
-        yield f"http://{host}:{port}"
+        serve.run(application(str(run.resolve()), resources.num_cpus, min(1, resources.num_gpus)))
+        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
-        if ray.is_initialized():
-            serve.shutdown()
-        if not was_running:
-            ray.shutdown()
+        ray.shutdown()
 
 
 def _ray_serve() -> Any:
