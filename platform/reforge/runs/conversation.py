@@ -20,7 +20,7 @@ def converse(form: RawForm, context: str | None, answer: Callable[[Example], Non
     with suppress(ImportError):  # the library is no part of every Python; without it lines have no history
         import readline  # noqa: F401  (input() has history and cursor keys where it is loaded)
     say("an empty line or Ctrl-D ends")
-    with suppress(EOFError):
+    try:
         if form.has_context and context is None:
             context = _paragraphs(ask)
         for number in count(1):
@@ -29,6 +29,8 @@ def converse(form: RawForm, context: str | None, answer: Callable[[Example], Non
                 if name not in values and not (values := {**values, name: ask(f"{name}> ")})[name].strip():
                     return
             _answered(form, str(number), values, answer)
+    except EOFError:
+        say("")  # the shell's own prompt begins a line
 
 
 def _answered(form: RawForm, key: str, values: dict[str, str], answer: Callable[[Example], None]) -> None:
