@@ -121,7 +121,7 @@ def test_kill_9_while_writing_leaves_the_one_before_it(tmp_path: Path) -> None:
 def test_refuses_a_checkpoint_of_other_data(state: LoopState, tmp_path: Path) -> None:
     folder = Checkpoints(tmp_path).save(state, keep=1)
     state.data_fingerprint = "other"
-    with pytest.raises(UserError, match=r"cannot be resumed: the corpus, or how it is read"):
+    with pytest.raises(UserError, match=r"cannot be resumed: the data, how they are read"):
         restore(state, folder)
 
 

@@ -174,20 +174,27 @@ def _run_in_group(
             "cwd": str(Path.cwd()),
         }
         with tempfile.TemporaryDirectory(prefix="reforge-finetune-") as notes:
-            try:
-                answer = run_group(first.scale, first.name, resources, _finetune_worker, config, Path(notes))
-            except UserError as error:
-                fail(members[0], str(error))
-                return
-    for member, values in zip(members, answer["results"], strict=True):
-        keep(member, FinetuneResult.from_json(values))
+            answers = run_group(first.scale, first.name, resources, _finetune_worker, config, Path(notes))["answers"]
+    for member, answer in zip(members, answers, strict=True):
+        if "user_error" in answer:
+            fail(member, answer["user_error"])
+        else:
+            keep(member, FinetuneResult.from_json(answer))
 
 
 def _finetune_worker(config: dict[str, Any]) -> dict[str, Any]:
     several = len(config["jobs"]) > 1
-    results = []
+    answers = []
     for job, folder, label in config["jobs"]:
-        earlier = result_of(job)  # before a worker died and the group began anew
         one = {**config, "job": job, "run": folder, "prefix": label if several else ""}
-        results.append(asdict(earlier or _finetune(one, get_device())))
-    return {"results": results}
+        answers.append(_answer_of_group(one))
+    return {"answers": answers}
+
+
+def _answer_of_group(config: dict[str, Any]) -> dict[str, Any]:
+    """A run's result; or what its user has to mend, which is raised on all workers and stops no other run."""
+    try:
+        earlier = result_of(config["job"])  # before a worker died and the group began anew
+        return asdict(earlier or _finetune(config, get_device()))
+    except UserError as error:
+        return {"user_error": str(error)}

@@ -140,7 +140,7 @@ def restore(state: LoopState, folder: Path) -> None:
     counters = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     if counters["data_fingerprint"] != state.data_fingerprint:
         raise UserError(
-            f"{folder} cannot be resumed: the corpus, or how it is read and tokenised, has changed since "
+            f"{folder} cannot be resumed: the data, how they are read and tokenised, or the encoder has changed since "
             f"(data {counters['data_fingerprint']} then, {state.data_fingerprint} now); name=... starts a new run"
         )
     if counters["seed"] != state.seed:
