@@ -156,6 +156,11 @@ def test_what_cannot_be_an_encoder_says_why(export: Callable[..., Path], start: 
     run = export("mlm")
     with pytest.raises(UserError, match=r"encoder\.trainable_layers: must be all or at most the 2 layers"):
         start(run, "encoder.trainable_layers=3")
+    whole = (run / "config.json").read_text("utf-8")
+    for damaged in (whole[:-20], "{}", whole.replace("mlm", "nothing")):
+        (run / "config.json").write_text(damaged, encoding="utf-8")
+        with pytest.raises(UserError, match=r"config\.json is damaged, or not of this version of reforge"):
+            start(run)
     (run / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"is not a finished run: model\.safetensors is missing; start its job again"):
         start(run)

@@ -126,6 +126,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_figures(
     assert [row["train/loss"] for row in rows] == [row["train/loss"] for row in others]
 
 
+@pytest.mark.slow  # three runs
 def test_patience_ends_a_run_at_the_same_step_after_a_kill(spoilt: tuple[str, ...], finetune_job: MakeJob) -> None:
     patient = (*spoilt, "train.max_epochs=20", "train.patience=2")
     undisturbed = start(finetune_job("name=patient", *patient))

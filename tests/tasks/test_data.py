@@ -43,6 +43,17 @@ def test_sets_that_are_given_are_taken_whole(file: Path, tmp_path: Path) -> None
     assert sets.notes == ["train: 100 examples", "valid: 2 examples", "test: 2 examples"]
 
 
+def test_what_is_scored_and_trained_on_too_is_said(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.tsv"
+    other.write_text("text\tlabel\na review\tgood\nreview number 3\tbad\n", encoding="utf-8")
+    given = LABELLED["tsv"](path=other, text="text", label="label")  # type: ignore[call-arg]
+    assert Sets.read(data(file, test=given)).notes == [
+        "train: 100 examples",
+        "test: 2 examples",
+        "test: 1 of 2 examples share a text with the training set",
+    ]
+
+
 def test_folds_hold_out_every_example_once(file: Path) -> None:
     folds = [Sets.read(data(file, fold=Fold(index=index, of=4))) for index in range(4)]
     held_out = [example.key for sets in folds for example in sets.test]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -68,19 +68,19 @@ def open_encoder(path: Path) -> Encoder:
             f"encoder.run: {path} is not a finished run: {', '.join(missing)} is missing; start its job again to "
             "finish it"
         )
-    config = json.loads(folder.config.read_text(encoding="utf-8"))
     try:
+        config = json.loads(folder.config.read_text(encoding="utf-8"))
         options: BackboneOptions = TypeAdapter(AnyBackbone).validate_json(json.dumps(config["model"]))
-    except ValidationError as error:
-        raise UserError(f"encoder.run: {folder.config} is not of this version of reforge") from error
-    return Encoder(
-        folder=folder,
-        options=options,
-        causal=_reading(config)["causal"],
-        num_segments=_reading(config)["num_segments"],
-        block_tokens=config["block_tokens"],
-        vocab_size=config["vocab_size"],
-    )
+        return Encoder(
+            folder=folder,
+            options=options,
+            causal=_reading(config)["causal"],
+            num_segments=_reading(config)["num_segments"],
+            block_tokens=config["block_tokens"],
+            vocab_size=config["vocab_size"],
+        )
+    except (ValueError, KeyError) as error:  # no JSON, or another version's; pydantic's errors are ValueErrors
+        raise UserError(f"encoder.run: {folder.config} is damaged, or not of this version of reforge") from error
 
 
 def _reading(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pydantic import Field
 from reforge.corpora.labelled import AnyLabelled, Example, LabelledOptions
 from reforge.corpora.tally import Tally
 from reforge.spec import Part, Problem, UserError
-from reforge.tasks.splitting import assign, sample
+from reforge.tasks.splitting import assign, sample, texts_of
 
 TRAIN, VALID, TEST = 0, 1, 2
 
@@ -96,7 +96,16 @@ class Sets(NamedTuple):
         for name, wanted in (("train", True), ("valid", True), ("test", bool(data.test_fraction or data.fold))):
             if wanted and not getattr(sets, name):
                 raise UserError(f"data: no example is left for the {name} set of {len(given['train']):,} examples")
+        notes.extend(sets._overlaps())
         return sets
+
+    def _overlaps(self) -> Iterator[str]:
+        """How much of what is scored is trained on too: nothing of what is held out, but files that are given may be."""
+        seen = {text for example in self.train for text in texts_of(example)}
+        for name, part in (("valid", self.valid), ("test", self.test)):
+            count = sum(not seen.isdisjoint(texts_of(example)) for example in part)
+            if count:
+                yield f"{name}: {count:,} of {len(part):,} examples share a text with the training set"
 
 
 def _read(name: str, source: LabelledOptions, notes: list[str]) -> list[Example]:
