@@ -100,7 +100,7 @@ class Sets(NamedTuple):
         return sets
 
     def _overlaps(self) -> Iterator[str]:
-        """How much of what is scored is trained on too: nothing of what is held out, but files that are given may be."""
+        """How much of what is scored is trained on too: nothing of what is held out, but files may share texts."""
         seen = {text for example in self.train for text in texts_of(example)}
         for name, part in (("valid", self.valid), ("test", self.test)):
             count = sum(not seen.isdisjoint(texts_of(example)) for example in part)
