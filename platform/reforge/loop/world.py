@@ -61,7 +61,7 @@ class World:
         return result
 
     def gather_on_first(self, value: T) -> list[T] | None:
-        """The values of all processes in the order of their ranks on the first, None on the others; all must call it."""
+        """The values of all processes by rank on the first, None on the others; all must call it."""
         if self.size == 1:
             return [value]
         gathered: list[Any] | None = [None] * self.size if self.is_first else None
