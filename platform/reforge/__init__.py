@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reforge.runs import load
+    from reforge.runs.predictor import load_predictor
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "load_predictor"]
 __version__ = "0.1.0"
 
 
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from reforge.runs import load
 
         return load
+    if name == "load_predictor":
+        from reforge.runs.predictor import load_predictor
+
+        return load_predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

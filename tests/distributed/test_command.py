@@ -127,6 +127,24 @@ def test_auto_shares_the_cpus_and_takes_a_gpu_each_where_there_are_any() -> None
 
 
 @pytest.mark.parametrize(
+    ("cpus", "gpus", "scale", "workers"),
+    [
+        (2, 0, {}, 2),
+        (16, 0, {}, 4),
+        (4, 0, {"cpus_per_worker": 3}, 1),
+        (8, 1, {}, 1),
+        (8, 4, {}, 4),
+        (8, 1, {"gpus_per_worker": 0.5}, 2),
+        (2, 1, {"gpus_per_worker": 0}, 2),
+    ],
+)
+def test_auto_workers_are_one_for_each_gpu_or_cpu(cpus: int, gpus: int, scale: dict[str, float], workers: int) -> None:
+    resources, options = Resources(cpus, gpus, "here"), ScaleOptions.model_validate({"num_workers": "auto", **scale})
+    assert worker_shape(options, resources).num_workers == workers
+    assert list(fits(resources)(options)) == []
+
+
+@pytest.mark.parametrize(
     ("scale", "cpus", "gpus", "rule"),
     [
         (ScaleOptions(num_workers=5), 4, 0, "workers need at most the 4 CPUs that here has"),

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from upath import UPath
 
+import reforge
+from reforge.corpora.labelled import TextExample
 from reforge.runs.answers import readable
 from reforge.runs.conversation import converse
 from reforge.runs.predict_command import predict_command
@@ -186,3 +188,12 @@ def test_the_script_reads_a_pipe(classes_run: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, timeout=300, check=False, **piped)
     assert done.returncode == 2
     assert done.stderr == "standard input:2: the text is empty\n"
+
+
+def test_a_run_answers_from_python_too(classes_run: Path) -> None:
+    predictor = reforge.load_predictor(classes_run)
+    [one, again] = predictor.predict([TextExample("1", "a good one", None, None)] * 2)
+    assert one == again
+    assert sum(one.probabilities) == pytest.approx(1)
+    with pytest.raises(UserError, match="was fine-tuned: reforge.load_predictor"):
+        reforge.load(classes_run)

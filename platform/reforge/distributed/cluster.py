@@ -16,6 +16,9 @@ from reforge.spec import Problem, UserError
 # Ray shares no large objects between our processes; its default takes 30 % of the memory and warns in small containers.
 OBJECT_STORE_BYTES = 256 * 2**20
 
+# Beyond that a step of a size that trains on CPUs is spent on adding up gradients.
+MOST_AUTO_CPU_WORKERS = 4
+
 # Progress reaches the driver through an actor; the workers' own lines stay in Ray's logs.
 QUIET = {"logging_level": logging.ERROR, "log_to_driver": False}
 
@@ -88,11 +91,19 @@ class WorkerShape:
 
 def worker_shape(scale: ScaleOptions, resources: Resources) -> WorkerShape:
     """`scale` with every `auto` resolved on `resources`."""
-    equal_share = max(1, resources.num_cpus // scale.num_workers)
-    cpus = equal_share if scale.cpus_per_worker == "auto" else scale.cpus_per_worker
     one_if_any = 1.0 if resources.num_gpus else 0.0
     gpus = one_if_any if scale.gpus_per_worker == "auto" else scale.gpus_per_worker
-    return WorkerShape(scale.num_workers, cpus, gpus)
+    num_workers = _auto_workers(scale, gpus, resources) if scale.num_workers == "auto" else scale.num_workers
+    equal_share = max(1, resources.num_cpus // num_workers)
+    cpus = equal_share if scale.cpus_per_worker == "auto" else scale.cpus_per_worker
+    return WorkerShape(num_workers, cpus, gpus)
+
+
+def _auto_workers(scale: ScaleOptions, gpus: float, resources: Resources) -> int:
+    if gpus:
+        return max(1, int(resources.num_gpus / gpus))
+    cpus_each = 1 if scale.cpus_per_worker == "auto" else scale.cpus_per_worker
+    return max(1, min(MOST_AUTO_CPU_WORKERS, resources.num_cpus // cpus_each))
 
 
 def fits(resources: Resources) -> Callable[[ScaleOptions], Iterable[Problem]]:

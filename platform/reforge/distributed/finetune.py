@@ -77,7 +77,7 @@ def _run(
 ) -> list[str]:
     """Run the members, put their figures into `results`, give the reasons of those that failed."""
     start_if_none(resources)
-    alone = [member for member in waiting if member.spec.scale.num_workers == 1]
+    alone = [member for member in waiting if worker_shape(member.spec.scale, resources).num_workers == 1]
     troubles: list[str] = []
 
     def keep(member: _Member, result: FinetuneResult) -> None:

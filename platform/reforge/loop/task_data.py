@@ -1,6 +1,6 @@
 """A labelled set as the loop takes it: rows to train on, whole examples to be predicted and scored.
 
-    rows of a rank --TaskModel.assess--> outputs --digest--> gathered --predict--> predictions --score--> Scorecard
+rows of a rank --TaskModel.assess--> outputs --digest--> gathered --predict--> predictions --score--> Scorecard
 """
 
 from collections.abc import Sequence
@@ -85,11 +85,11 @@ def assess(
     rows = labelled.rows
     was_training = model.training
     model.eval()
-    for number, (start, part) in enumerate(rows.parts(rows.all_indices, VALIDATION_EPOCH, micro_batch_tokens)):
+    for number, (_, part) in enumerate(rows.parts(rows.all_indices, VALIDATION_EPOCH, micro_batch_tokens)):
         if number % world.size != world.rank:
             continue
-        # LSH hashes are random in evaluation too: tied to the place, the same weights give the same score.
-        seed_everything(seed, "evaluate", start)
+        # LSH hashes are random here too: the same for every part, an answer does not depend on what else is asked.
+        seed_everything(seed, "assess")
         inputs = model.collate(rows.read(part, seed), seed).to(world.device)
         with autocast(precision, world.device):
             loss, outputs = model.assess(**inputs.tensors)

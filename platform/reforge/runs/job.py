@@ -19,25 +19,33 @@ from reforge.tokenizers import AnyTokenizer
 class ScaleOptions(Part):
     """The `scale:` section: how many processes train together and what each may use.
 
-    `auto` CPUs are an equal share of the cluster's; `auto` GPUs are one each where the cluster has GPUs.
+    `auto` workers are one for each GPU of the cluster or, where it has none, one for each CPU, but at most four. `auto`
+    CPUs are an equal share of the cluster's; `auto` GPUs are one each where the cluster has GPUs.
 
     prepare_workers: how many parts of a corpus are prepared at once, each on one CPU; `auto` takes all CPUs
     """
 
-    num_workers: int = Field(1, ge=1)
+    num_workers: int | Literal["auto"] = 1
     cpus_per_worker: int | Literal["auto"] = "auto"
     gpus_per_worker: float | Literal["auto"] = "auto"
     max_failures: int = Field(3, ge=0)
     prepare_workers: int | Literal["auto"] = "auto"
 
     def problems(self) -> Iterator[Problem]:
-        """Numbers of devices are not negative."""
+        """There is a worker; numbers of devices are not negative."""
+        if self.num_workers != "auto" and self.num_workers < 1:
+            yield Problem(("num_workers",), "must be auto or at least 1", self.num_workers)
         if self.cpus_per_worker != "auto" and self.cpus_per_worker < 1:
             yield Problem(("cpus_per_worker",), "must be auto or at least 1", self.cpus_per_worker)
         if self.gpus_per_worker != "auto" and self.gpus_per_worker < 0:
             yield Problem(("gpus_per_worker",), "must be auto or at least 0", self.gpus_per_worker)
         if self.prepare_workers != "auto" and self.prepare_workers < 1:
             yield Problem(("prepare_workers",), "must be auto or at least 1", self.prepare_workers)
+
+    @property
+    def least_workers(self) -> int:
+        """How many workers there are at least."""
+        return 1 if self.num_workers == "auto" else self.num_workers
 
 
 class RunOptions(Part):
@@ -108,7 +116,7 @@ class PretrainJob(Part):
         path = ("train", "global_batch_tokens")
         if tokens % block and self.data.batches == "packed":
             yield Problem(path, f"must be a multiple of data.block_tokens ({block})", tokens)
-        elif tokens // block < self.scale.num_workers:
+        elif tokens // block < self.scale.least_workers:
             rule = f"must hold at least one block of {block} tokens for each of {self.scale.num_workers} workers"
             yield Problem(path, rule, tokens)
 
