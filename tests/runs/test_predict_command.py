@@ -18,6 +18,7 @@ from reforge.runs.conversation import converse
 from reforge.runs.predict_command import predict_command
 from reforge.runs.predictor import load_predictor
 from reforge.runs.raw_examples import RawForm
+from reforge.spec import UserError
 
 ROOT = Path(__file__).parents[2]
 Capture = pytest.CaptureFixture[str]
@@ -195,5 +196,5 @@ def test_a_run_answers_from_python_too(classes_run: Path) -> None:
     [one, again] = predictor.predict([TextExample("1", "a good one", None, None)] * 2)
     assert one == again
     assert sum(one.probabilities) == pytest.approx(1)
-    with pytest.raises(UserError, match="was fine-tuned: reforge.load_predictor"):
+    with pytest.raises(UserError, match=r"was fine-tuned: reforge\.load_predictor"):
         reforge.load(classes_run)

@@ -39,9 +39,7 @@ def load(path: str | Path) -> Loaded:
         )
     config = json.loads(folder.config.read_text(encoding="utf-8"))
     if config.get("kind") == "finetune":
-        raise UserError(
-            f"{path} was fine-tuned: reforge.load_predictor({str(path)!r}) loads it, jobs/predict.py uses it"
-        )
+        raise UserError(f"{path} was fine-tuned: reforge.load_predictor loads it, and jobs/predict.py uses it")
     options = TypeAdapter(AnyBackbone).validate_json(json.dumps(config["model"]))
     objective = TypeAdapter(AnyObjective).validate_json(json.dumps(config["objective"]))
     tokenizer = Tokenizer.from_file(str(folder.tokenizer))
