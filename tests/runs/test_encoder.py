@@ -161,6 +161,10 @@ def test_what_cannot_be_an_encoder_says_why(export: Callable[..., Path], start: 
         (run / "config.json").write_text(damaged, encoding="utf-8")
         with pytest.raises(UserError, match=r"config\.json is damaged, or not of this version of reforge"):
             start(run)
+    (run / "config.json").write_text(whole, encoding="utf-8")
+    (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read: "):
+        start(run)
     (run / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"is not a finished run: model\.safetensors is missing; start its job again"):
         start(run)

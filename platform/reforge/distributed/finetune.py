@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayTaskError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 from ray.train.torch import get_device
 
 from reforge.distributed.cluster import Resources, start_if_none, worker_shape
@@ -133,9 +133,16 @@ def _run_tasks(
                     if not isinstance(error.cause, UserError):
                         raise
                     fail(member, str(error.cause))
+                except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
+                    tries = member.spec.scale.max_failures + 1
+                    fail(member, f"its process died {tries} times, the last time so: {_first_line(error)}")
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _shared(scale: ScaleOptions, num_runs: int, resources: Resources) -> ScaleOptions:

@@ -4,15 +4,12 @@ config.json --> model options --drop layers, dropout--> backbone <--tensors, wit
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -20,8 +17,8 @@ from reforge.loop import named_tensors
 from reforge.loop.checkpoint import MOST_SHOWN
 from reforge.models import AnyBackbone, Backbone, BackboneOptions, Frame
 from reforge.models.depth import parameter_depths
-from reforge.objectives import OBJECTIVES
-from reforge.runs.folder import RunFolder
+from reforge.objectives import AnyObjective, ObjectiveOptions
+from reforge.runs.finished import FinishedRun
 from reforge.spec import UserError
 
 PREFIX = "backbone."
@@ -34,7 +31,7 @@ class Encoder:
     depth: of the run's own model, with the layers that are left out
     """
 
-    folder: RunFolder
+    run: FinishedRun
     options: BackboneOptions
     causal: bool
     num_segments: int
@@ -49,45 +46,35 @@ class Encoder:
     @property
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer."""
-        return Tokenizer.from_file(str(self.folder.tokenizer))
+        return self.run.tokenizer()
 
     def digest(self) -> str:
         """A digest of the weights' content."""
-        with self.folder.weights.open("rb") as file:
+        with self.run.folder.weights.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_encoder(path: Path) -> Encoder:
     """The encoder of the finished run in `path`, pre-trained or fine-tuned; raises UserError where there is none."""
-    folder = RunFolder(path.expanduser())
-    if not folder.path.is_dir():
-        raise UserError(f"encoder.run: {path}: there is no such run")
-    missing = [file.name for file in (folder.config, folder.weights, folder.tokenizer) if not file.is_file()]
-    if missing:
-        raise UserError(
-            f"encoder.run: {path} is not a finished run: {', '.join(missing)} is missing; start its job again to "
-            "finish it"
-        )
     try:
-        config = json.loads(folder.config.read_text(encoding="utf-8"))
-        options: BackboneOptions = TypeAdapter(AnyBackbone).validate_json(json.dumps(config["model"]))
+        run = FinishedRun.open(path)
         return Encoder(
-            folder=folder,
-            options=options,
-            causal=_reading(config)["causal"],
-            num_segments=_reading(config)["num_segments"],
-            block_tokens=config["block_tokens"],
-            vocab_size=config["vocab_size"],
+            run=run,
+            options=run.part(AnyBackbone, "model"),
+            causal=_reading(run)["causal"],
+            num_segments=_reading(run)["num_segments"],
+            block_tokens=run.value("block_tokens"),
+            vocab_size=run.value("vocab_size"),
         )
-    except (ValueError, KeyError) as error:  # no JSON, or another version's; pydantic's errors are ValueErrors
-        raise UserError(f"encoder.run: {folder.config} is damaged, or not of this version of reforge") from error
+    except UserError as error:
+        raise UserError(f"encoder.run: {error}") from error
 
 
-def _reading(config: Mapping[str, Any]) -> dict[str, Any]:
+def _reading(run: FinishedRun) -> dict[str, Any]:
     """Whether a run's backbone is causal and how many segments it knows; an objective implies it, a task says it."""
-    if "frame" in config:
-        return dict(config["frame"])
-    objective = OBJECTIVES[config["objective"]["kind"]]
+    if run.is_finetuned:
+        return dict(run.value("frame"))
+    objective: ObjectiveOptions = run.part(AnyObjective, "objective")
     return {"causal": objective.causal, "num_segments": objective.num_segments}
 
 
@@ -122,8 +109,8 @@ def load_backbone(backbone: Backbone, encoder: Encoder, num_dropped: int) -> Loa
     Segment embeddings that the run lacks start at zero. Raises UserError for any other tensor that is in one of the
     two only, or of another shape.
     """
-    source = encoder.folder.weights
-    tensors = load_file(source)
+    source = encoder.run.folder.weights
+    tensors = encoder.run.weights()
     ours = {PREFIX + name: tensor for name, tensor in named_tensors(backbone).items()}
     left = {name: _role(name) for name in tensors if not name.startswith(PREFIX)}
     theirs = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}

@@ -1,17 +1,14 @@
 """A finished run's model and tokenizer, back in memory."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import TypeAdapter
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from reforge.loop import load_tensors
-from reforge.models import AnyBackbone
-from reforge.objectives import AnyObjective, Objective
-from reforge.runs.folder import RunFolder
+from reforge.models import AnyBackbone, BackboneOptions
+from reforge.objectives import AnyObjective, Objective, ObjectiveOptions
+from reforge.runs.finished import FinishedRun
 from reforge.spec import UserError
 from reforge.tokenizers import Vocabulary
 
@@ -29,25 +26,12 @@ def load(path: str | Path) -> Loaded:
     `model.backbone(ids_BT)` gives hidden states, `model.logits(ids_BT)` logits. Raises UserError where `path` holds no
     finished run.
     """
-    folder = RunFolder(Path(path))
-    if not folder.path.is_dir():
-        raise UserError(f"{path}: there is no such run")
-    missing = [f.name for f in (folder.config, folder.weights, folder.tokenizer) if not f.is_file()]
-    if missing:
-        raise UserError(
-            f"{path} is not a finished run: {', '.join(missing)} is missing; start its job again to finish it"
-        )
-    config = json.loads(folder.config.read_text(encoding="utf-8"))
-    if config.get("kind") == "finetune":
+    run = FinishedRun.open(Path(path))
+    if run.is_finetuned:
         raise UserError(f"{path} was fine-tuned: reforge.load_predictor loads it, and jobs/predict.py uses it")
-    options = TypeAdapter(AnyBackbone).validate_json(json.dumps(config["model"]))
-    objective = TypeAdapter(AnyObjective).validate_json(json.dumps(config["objective"]))
-    tokenizer = Tokenizer.from_file(str(folder.tokenizer))
-    if tokenizer.get_vocab_size() != config["vocab_size"]:
-        raise UserError(
-            f"{folder.tokenizer} has {tokenizer.get_vocab_size():,} tokens, but the weights beside it are of a model "
-            f"of {config['vocab_size']:,}: it is another run's tokenizer"
-        )
-    model = objective.build(options, Vocabulary.of(tokenizer), config["block_tokens"])
-    load_tensors(model, load_file(folder.weights), source=folder.weights)
+    options: BackboneOptions = run.part(AnyBackbone, "model")
+    objective: ObjectiveOptions = run.part(AnyObjective, "objective")
+    tokenizer = run.tokenizer()
+    model = objective.build(options, Vocabulary.of(tokenizer), run.value("block_tokens"))
+    load_tensors(model, run.weights(), source=run.folder.weights)
     return Loaded(model.eval(), tokenizer)

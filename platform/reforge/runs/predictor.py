@@ -3,21 +3,19 @@
 examples --rows--> TaskModel --> predictions        without Ray, on one device
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from reforge.corpora.labelled import AnyLabelled, Example, LabelledOptions
 from reforge.heads import AnyHead, HeadOptions
 from reforge.loop import Assessed, LabelledSet, Precision, World, assess, load_tensors, score
 from reforge.models import AnyBackbone, BackboneOptions, Frame
+from reforge.runs.finished import FinishedRun
 from reforge.runs.folder import RunFolder
 from reforge.spec import UserError
 from reforge.tasks import AnyTask, Scorecard, Task, TaskModel, TaskOptions
@@ -70,51 +68,27 @@ def load_predictor(path: str | Path, device: torch.device | None = None) -> Pred
 
     Raises UserError where `path` holds no finished run, or one that was not fine-tuned.
     """
-    folder = RunFolder(Path(path).expanduser())
-    config = _read_config(folder)
-    options: TaskOptions = _parse(AnyTask, config["task"], folder)
-    head: HeadOptions = _parse(AnyHead, config["head"], folder)
-    model_options: BackboneOptions = _parse(AnyBackbone, config["model"], folder)
-    tokenizer = Tokenizer.from_file(str(folder.tokenizer))
-    frame = Frame(config["vocab_size"], config["block_tokens"], **config["frame"])
-    task = options.bind(tuple(config["labels"]), tokenizer, frame.block_tokens)
+    run = FinishedRun.open(Path(path))
+    if not run.is_finetuned:
+        raise UserError(f"{path} was pre-trained, not fine-tuned: jobs/finetune.py makes a run of a task from it")
+    options: TaskOptions = run.part(AnyTask, "task")
+    head: HeadOptions = run.part(AnyHead, "head")
+    model_options: BackboneOptions = run.part(AnyBackbone, "model")
+    tokenizer = run.tokenizer()
+    frame = Frame(run.value("vocab_size"), run.value("block_tokens"), **run.value("frame"))
+    task = options.bind(tuple(run.value("labels")), tokenizer, frame.block_tokens)
     backbone = model_options.build(frame)
     model = task.build(backbone, head.build(backbone.d_model, task.outputs))
-    load_tensors(model, load_file(folder.weights), source=folder.weights)
+    load_tensors(model, run.weights(), source=run.folder.weights)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Predictor(
-        folder=folder,
+        folder=run.folder,
         options=options,
         task=task,
         model=model.eval().to(device),
         tokenizer=tokenizer,
-        data={key: _parse(AnyLabelled, source, folder) for key, source in config["data"].items()},
-        precision=config["train"]["precision"],
-        micro_batch_tokens=config["train"]["micro_batch_tokens"],
-        seed=config["seed"],
+        data={key: run.parse(AnyLabelled, source) for key, source in run.value("data").items()},
+        precision=run.value("train")["precision"],
+        micro_batch_tokens=run.value("train")["micro_batch_tokens"],
+        seed=run.value("seed"),
     )
-
-
-def _read_config(folder: RunFolder) -> dict[str, Any]:
-    if not folder.path.is_dir():
-        raise UserError(f"{folder.path}: there is no such run")
-    if (folder.path / "members").is_dir():
-        raise UserError(f"{folder.path} is several runs: choose one of those in {folder.path / 'members'}")
-    missing = [file.name for file in (folder.config, folder.weights, folder.tokenizer) if not file.is_file()]
-    if missing:
-        raise UserError(
-            f"{folder.path} is not a finished run: {', '.join(missing)} is missing; start its job again to finish it"
-        )
-    config: dict[str, Any] = json.loads(folder.config.read_text(encoding="utf-8"))
-    if config.get("kind") != "finetune":
-        raise UserError(
-            f"{folder.path} was pre-trained, not fine-tuned: jobs/finetune.py makes a run of a task from it"
-        )
-    return config
-
-
-def _parse(kind: Any, values: Any, folder: RunFolder) -> Any:
-    try:
-        return TypeAdapter(kind).validate_json(json.dumps(values))
-    except ValidationError as error:
-        raise UserError(f"{folder.config} is not of this version of reforge: {error}") from error

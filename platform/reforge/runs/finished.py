@@ -1,0 +1,94 @@
+"""What a finished run left to be loaded again: its configuration, its tokenizer and its weights."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from reforge.runs.folder import RunFolder
+from reforge.spec import UserError
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The files of a finished run, pre-trained or fine-tuned, that loading it needs.
+
+    config: the content of config.json
+    """
+
+    folder: RunFolder
+    config: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> "FinishedRun":
+        """The run in `path`; raises UserError where there is none, or none that is finished."""
+        folder = RunFolder(path.expanduser())
+        if not folder.path.is_dir():
+            raise UserError(f"{path}: there is no such run")
+        if (folder.path / "members").is_dir():
+            raise UserError(f"{path} is several runs: choose one of those in {path / 'members'}")
+        missing = [file.name for file in (folder.config, folder.weights, folder.tokenizer) if not file.is_file()]
+        if missing:
+            raise UserError(
+                f"{path} is not a finished run: {', '.join(missing)} is missing; start its job again to finish it"
+            )
+        try:
+            config = json.loads(folder.config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(_not_readable(folder)) from error
+        return cls(folder, config)
+
+    @property
+    def is_finetuned(self) -> bool:
+        """Whether it is a fine-tuning, of a task."""
+        return self.config.get("kind") == "finetune"
+
+    def part(self, kind: Any, key: str) -> Any:
+        """The options `kind` that stand under a key of the configuration."""
+        return self.parse(kind, self.value(key))
+
+    def parse(self, kind: Any, values: Any) -> Any:
+        """The options `kind` from their JSON; raises UserError where another version wrote them."""
+        try:
+            return TypeAdapter(kind).validate_json(json.dumps(values))
+        except ValueError as error:
+            raise UserError(_not_readable(self.folder)) from error
+
+    def value(self, key: str) -> Any:
+        """What stands under a key of the configuration; raises UserError where nothing does."""
+        if not isinstance(self.config, dict) or key not in self.config:
+            raise UserError(_not_readable(self.folder))
+        return self.config[key]
+
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer; raises UserError where it is not that of the weights."""
+        tokenizer = Tokenizer.from_file(str(self.folder.tokenizer))
+        vocab_size = self.value("vocab_size")
+        if tokenizer.get_vocab_size() != vocab_size:
+            raise UserError(
+                f"{self.folder.tokenizer} has {tokenizer.get_vocab_size():,} tokens, but the weights beside it are of "
+                f"a model of {vocab_size:,}: it is another run's tokenizer"
+            )
+        return tokenizer
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights by name."""
+        return read_weights(self.folder.weights)
+
+
+def _not_readable(folder: RunFolder) -> str:
+    return f"{folder.config} is damaged, or not of this version of reforge"
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name; raises UserError where it is damaged."""
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
