@@ -1,7 +1,7 @@
 """The arrow of the layers, held with the syntax tree: a module imports leftwards only, and only distributed/ knows Ray.
 
-spec <- corpora <- tokenizers <- batches <- models <- {objectives | heads} <- tasks <- loop <- tracking <- runs
-     <- distributed <- jobs
+spec <- corpora <- tokenizers <- batches <- models <- {objectives | heads} <- tasks <- loop <- tracking <- search
+     <- runs <- distributed <- jobs
 """
 
 import ast
@@ -25,6 +25,7 @@ LAYERS = (
     {"tasks"},
     {"loop"},
     {"tracking"},
+    {"search"},
     {"runs"},
     {"distributed"},
 )

@@ -6,13 +6,14 @@ Every value keeps the place it was said at, so that a problem found much later c
 """
 
 import difflib
+import functools
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reforge.spec.problem import MISSING, KeyPath, Problem, SpecError
-from reforge.spec.tree import Node, NotReadable, overlay, read_tree
+from reforge.spec.tree import Node, NotReadable, nested, overlay, read_tree
 
 _MAX_SPEC_BYTES = 1 << 20  # stops a weights file given by mistake from being read whole
 
@@ -22,11 +23,13 @@ class Source:
     """The merged tree of a spec, and what was wrong in the files and overrides it was made of.
 
     name: the spec file that was asked for, as messages show it
+    base_kind: the `kind` of the nearest extended file that has another one than the file itself
     """
 
     name: str
     root: Node
     problems: tuple[Problem, ...] = ()
+    base_kind: Node | None = None
 
     @property
     def data(self) -> dict[str, object]:
@@ -34,6 +37,13 @@ class Source:
         data = self.root.plain()
         assert isinstance(data, dict)
         return data
+
+    def overlaid(self, trees: Iterable[Node]) -> "Source":
+        """The same with values laid over it that were set together: among them a `kind` drops nothing."""
+        spoken = Node({}, self.root.place, implied=True)
+        for tree in trees:
+            spoken = overlay(spoken, tree, drop_other_kinds=False)
+        return replace(self, root=overlay(self.root, spoken))
 
     def place(self, path: KeyPath) -> str:
         """Where the value at `path` stands; for one that nobody gave, where the mapping around it starts."""
@@ -53,25 +63,24 @@ class Source:
         return (node and node.key_place) or self.place(path)
 
 
-def load_source(path: Path, overrides: Sequence[str] = ()) -> Source:
+def load_source(path: Path, overrides: Sequence[str] = (), dotted: Sequence[str] = ()) -> Source:
     """Read a spec file with all it extends, and lay `key.path=value` overrides over it.
 
+    dotted: the sections whose keys may be key paths: `optimizer.lr: 1` is read as `optimizer: {lr: 1}`
     Raises SpecError where there is nothing to validate: a file that is missing, unreadable or not YAML, a cycle of
     `extends`. Lesser problems wait in the Source, to be reported by `validate` with all the others.
     """
     over, problems = _read_overrides(overrides)
     try:
-        root, found = _read_chain(path)
+        layers, found = _read_chain(path, dotted)
     except _Unreadable as error:
         raise SpecError([*problems, *error.problems], shown_file(path)) from None
-    problems += found
-    spoken = Node({}, root.place, implied=True)
-    for node in over:
-        if blocked := _through_list(root, node):
-            problems.append(blocked)
-        else:  # `model.depth=2 model.kind=b` means both, so among overrides a kind drops nothing
-            spoken = overlay(spoken, node, drop_other_kinds=False)
-    return Source(shown_file(path), overlay(root, spoken), tuple(problems))
+    root = functools.reduce(overlay, reversed(layers))
+    blocked = {id(node): _through_list(root, node) for node in over}
+    problems += [*found, *filter(None, blocked.values())]
+    source = Source(shown_file(path), root, tuple(problems), _base_kind(layers))
+    # `model.depth=2 model.kind=b` means both.
+    return source.overlaid(node for node in over if blocked[id(node)] is None)
 
 
 def shown_file(path: Path) -> str:
@@ -86,8 +95,8 @@ class _Unreadable(Exception):
         self.problems = problems
 
 
-def _read_chain(path: Path) -> tuple[Node, list[Problem]]:
-    """The tree of a file over those of the files it extends."""
+def _read_chain(path: Path, dotted: Sequence[str]) -> tuple[list[Node], list[Problem]]:
+    """The tree of a file, then those of the files it extends."""
     layers: list[Node] = []
     problems: list[Problem] = []
     chain: list[Path] = []
@@ -99,14 +108,36 @@ def _read_chain(path: Path) -> tuple[Node, list[Problem]]:
             chain.append(file)
             layer, found = _read_file(file, told)
             problems += found
-            layers.append(layer)
+            layers.append(_opened(layer, dotted))
             file, told = _base_of(layer, file)
     except NotReadable as error:
         raise _Unreadable([*problems, error.problem]) from None
-    root = layers.pop()
-    while layers:
-        root = overlay(root, layers.pop())
-    return root, problems
+    return layers, problems
+
+
+def _opened(layer: Node, dotted: Sequence[str]) -> Node:
+    """The tree of a file with the key paths of some sections as mappings, so that files and overrides merge."""
+    assert isinstance(layer.value, dict)
+    for name in dotted:
+        section = layer.value.get(name)
+        if section is not None and isinstance(section.value, dict):
+            layer.value[name] = _open_section(section, section.value)
+    return layer
+
+
+def _open_section(section: Node, entries: Mapping[str, Node]) -> Node:
+    paths = [key.split(".") for key in entries]
+    within = any(one != other and other[: len(one)] == one for one in paths for other in paths)
+    if within or not all(key.strip() == key != "" for path in paths for key in path):
+        return section  # for whoever reads the section to find and to tell
+    trees = [nested(path, node) for path, node in zip(paths, entries.values(), strict=True)]
+    opened = functools.reduce(overlay, trees, Node({}, section.place, implied=True))
+    return replace(section, value=opened.value)
+
+
+def _base_kind(layers: Sequence[Node]) -> Node | None:
+    kinds = [kind for layer in layers if (kind := layer.child("kind"))]
+    return next((kind for kind in kinds if kind.value != kinds[0].value), None)
 
 
 def _refuse_cycle(chain: Sequence[Path], file: Path, told: Problem) -> None:
@@ -198,10 +229,7 @@ def _read_override(keys: tuple[str, ...], value: str, place: str) -> tuple[Node 
         node, found = read_tree(value, lambda _: place)
     except NotReadable as error:
         return None, [within(error.problem)]
-    for key in reversed(keys):
-        child = Node(node.value, place, place, node.implied)
-        node = Node({key: child}, place, place, implied=True)
-    return node, [within(problem) for problem in found]
+    return nested(keys, replace(node, key_place=place)), [within(problem) for problem in found]
 
 
 def _through_list(root: Node, override: Node) -> Problem | None:

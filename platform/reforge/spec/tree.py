@@ -5,7 +5,7 @@
 What YAML lets pass in silence (a key given twice, a merge key, a tag) becomes a Problem here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import yaml
@@ -187,6 +187,23 @@ class _Reader:
 
     def _place(self, yaml_node: yaml.Node) -> str:
         return self._place_of_line(yaml_node.start_mark.line + 1)
+
+
+def written(value: object, place: str, key_place: str | None = None) -> Node:
+    """The Node of a plain value, as if it stood at `place`."""
+    if isinstance(value, dict):
+        return Node({str(key): written(item, place, place) for key, item in value.items()}, place, key_place)
+    if isinstance(value, list | tuple):
+        return Node([written(item, place) for item in value], place, key_place)
+    return Node(value, place, key_place)
+
+
+def nested(keys: Sequence[str], node: Node) -> Node:
+    """The tree that holds nothing but `node`, at a key path; to be laid over another."""
+    for key in reversed(keys):
+        place = node.key_place or node.place
+        node = Node({key: node}, place, place, implied=True)
+    return node
 
 
 def overlay(base: Node, child: Node, *, drop_other_kinds: bool = True) -> Node:

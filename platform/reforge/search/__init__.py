@@ -1,0 +1,1 @@
+"""Spaces of jobs: read from YAML, checked against the job's own options, drawn from."""

@@ -1,0 +1,159 @@
+"""From a search's YAML to a Space that has been checked, or everything that is wrong with it in one go.
+
+    Source -- divide --> base, rest, space, constraints
+        space       -- Reading --> entries -- types, by the job's schema --\\
+        constraints -- read_constraints, unknown paths -------------------- +--> joint choices --> Space --> rules
+        rest        -- validate --> the search's other options
+
+How the job of a search composes it:
+
+    source = load_source(path, overrides, dotted=("space",))
+    search = compile_search(source, FinetuneJob, TuneOptions)       # TuneOptions: kind, name, metric, search, ...
+    job = search.job(search.space.assignment(values))               # raises SpecError where its own rules forbid it
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from reforge.search.conditions import clashes, merged, names
+from reforge.search.constraints import Constraint, read_constraints
+from reforge.search.dimension import Dimension
+from reforge.search.feasibility import unmet
+from reforge.search.job_checks import rule_problems, type_problems, unknown_paths, validator
+from reforge.search.joint import join
+from reforge.search.reading import Constant, Entry, Reading
+from reforge.search.sections import Sections, divide, wrong_base
+from reforge.search.space import Fixed, Space
+from reforge.spec.part import Part
+from reforge.spec.problem import Problem, SpecError
+from reforge.spec.schema import Schema
+from reforge.spec.source import Source
+from reforge.spec.validation import validate
+
+J = TypeVar("J", bound=Part)
+O = TypeVar("O", bound=Part)  # noqa: E741
+Checks = Sequence[Callable[[Any], Iterable[Problem]]]
+
+
+@dataclass(frozen=True)
+class Search(Generic[J, O]):
+    """A search that has been read.
+
+    options: its sections besides `space` and `constraints`
+    base: the job spec that trials are made from
+    """
+
+    options: O
+    space: Space
+    base: Source
+    job_type: type[J]
+    checks: Checks = ()
+
+    def job(self, assignment: Mapping[str, Any]) -> J:
+        """The job of an assignment; raises SpecError where the job's own rules forbid the combination."""
+        return validate(self.job_type, self.base.overlaid(self.space.overrides(assignment)), self.checks)
+
+
+def compile_search(source: Source, job: type[J], options: type[O], checks: Checks = ()) -> Search[J, O]:
+    """Read and check a search, loaded with `dotted=("space",)`.
+
+    job: the type of the job spec that it extends
+    options: a Part with its other sections: `kind`, `name`, `metric`, ...
+    checks: rules across the parts of a job, as for `validate`
+    Raises SpecError with all that is wrong in the file, in the options, in the space and in the jobs it stands for.
+    """
+    sections = divide(source, job, options)
+    problems = [*source.problems, *wrong_base(source, job)]
+    try:
+        told = validate(options, sections.rest)
+    except SpecError as error:
+        problems += error.problems
+    if problems and source.base_kind and wrong_base(source, job):
+        raise SpecError(problems, source.name)
+    space, found = compile_space(sections, job, checks)
+    if problems or found:
+        placed = [replace(each, place=each.place or source.place(each.path)) for each in (*problems, *found)]
+        raise SpecError({str(each): each for each in placed}.values(), source.name)
+    return Search(told, space, sections.base, job, checks)
+
+
+def compile_space(sections: Sections, job: type[Part], checks: Checks = ()) -> tuple[Space, list[Problem]]:
+    """The space of a search and what is wrong with it; without problems it is right for every job drawn from it."""
+    if sections.space is None:
+        return Space(()), [Problem(("space",), "missing; must be a mapping of key paths to what they may be")]
+    reading = Reading(sections.space, job.model_fields)
+    types = type_problems(job, sections.base, reading.entries)
+    blamed = [show for problem in reading.problems if (show := _dotted(problem))]
+    # What could not be read has no value: that an option is then missing is not to be said as well.
+    types = [each for each in types if _dotted(each) not in blamed]
+    problems = [*reading.problems, *types, *clashes(reading.entries)]
+    constraints, found = _sound_constraints(sections, job, [*blamed, *map(_dotted, types)])
+    problems += found
+    space, found = _build(sections, job, reading.entries, constraints)
+    problems += found
+    if not problems:
+        problems += rule_problems(space, validator(job, sections.base, space, checks))
+    return space, problems
+
+
+def _build(
+    sections: Sections, job: type[Part], entries: Sequence[Entry], constraints: Sequence[Constraint]
+) -> tuple[Space, list[Problem]]:
+    entries = merged(entries)
+    dimensions = tuple(
+        Dimension(name, entry.domain, entry.when, (entry.path,))
+        for name, entry in zip(names(entries), entries, strict=True)
+        if not isinstance(entry.domain, Constant)
+    )
+    constants = tuple(
+        Fixed(entry.path, entry.domain.value, entry.when) for entry in entries if isinstance(entry.domain, Constant)
+    )
+    places = {entry.path: entry.node.key_place or entry.node.place for entry in entries}
+    space = Space(dimensions, tuple(constraints), constants, _base_values(sections.base, job), places, Schema(job))
+    joined = join(
+        dimensions, constraints, _fixed_paths(space), lambda values: space.lookup(space.with_constants(values))
+    )
+    problems = list(joined.problems)
+    told = {problem.path for problem in problems}
+    left = tuple(each for each in joined.constraints if ("constraints", each.index) not in told)
+    space = replace(space, dimensions=joined.dimensions, constraints=left)
+    return space, [*problems, *unmet(space)]
+
+
+def _sound_constraints(
+    sections: Sections, job: type[Part], blamed: Sequence[str]
+) -> tuple[list[Constraint], list[Problem]]:
+    """The constraints from which something can be concluded, and what is wrong with the others."""
+    constraints, problems = read_constraints(sections.constraints)
+    unknown = unknown_paths(constraints, job)
+    unsound = {constraint.index for constraint, _ in unknown}
+    unsound |= {each.index for each in constraints if any(path in blamed for path in each.expression.paths)}
+    return [each for each in constraints if each.index not in unsound], [*problems, *(found for _, found in unknown)]
+
+
+def _fixed_paths(space: Space) -> set[str]:
+    """The paths of constraints that mean the same in every draw."""
+    searched = {path for dimension in space.dimensions for path in dimension.paths}
+    searched |= {fixed.path for fixed in space.constants if fixed.when}
+    moved = {path.removesuffix("kind") if path.endswith(".kind") else f"{path}." for path in searched}
+    return {
+        path
+        for constraint in space.constraints
+        for path in constraint.expression.paths
+        if path not in searched and not any(path.startswith(above) for above in moved)
+    }
+
+
+def _base_values(base: Source, job: type[Part]) -> dict[str, Any]:
+    """The base spec's values; with all defaults where it is a whole job by itself."""
+    try:
+        values: dict[str, Any] = json.loads(validate(job, base).model_dump_json())
+    except SpecError:
+        return base.data
+    return values
+
+
+def _dotted(problem: Problem) -> str:
+    return ".".join(key for key in problem.path if isinstance(key, str))
