@@ -27,8 +27,8 @@ from reforge.search.reading import Constant, Entry, Reading
 from reforge.search.sections import Sections, divide, wrong_base
 from reforge.search.space import Fixed, Space
 from reforge.spec.part import Part
-from reforge.spec.problem import Problem, SpecError
-from reforge.spec.schema import Schema
+from reforge.spec.problem import MISSING, Problem, SpecError
+from reforge.spec.schema import schema_of
 from reforge.spec.source import Source
 from reforge.spec.validation import validate
 
@@ -66,12 +66,12 @@ def compile_search(source: Source, job: type[J], options: type[O], checks: Check
     """
     sections = divide(source, job, options)
     problems = [*source.problems, *wrong_base(source, job)]
+    if len(problems) > len(source.problems):  # held against another kind of job, every name would be unknown
+        raise SpecError(problems, source.name)
     try:
         told = validate(options, sections.rest)
     except SpecError as error:
         problems += error.problems
-    if problems and source.base_kind and wrong_base(source, job):
-        raise SpecError(problems, source.name)
     space, found = compile_space(sections, job, checks)
     if problems or found:
         placed = [replace(each, place=each.place or source.place(each.path)) for each in (*problems, *found)]
@@ -85,9 +85,9 @@ def compile_space(sections: Sections, job: type[Part], checks: Checks = ()) -> t
         return Space(()), [Problem(("space",), "missing; must be a mapping of key paths to what they may be")]
     reading = Reading(sections.space, job.model_fields)
     types = type_problems(job, sections.base, reading.entries)
-    blamed = [show for problem in reading.problems if (show := _dotted(problem))]
+    blamed = [path for problem in reading.problems if (path := _dotted(problem))]
     # What could not be read has no value: that an option is then missing is not to be said as well.
-    types = [each for each in types if _dotted(each) not in blamed]
+    types = [each for each in types if each.got is not MISSING or _dotted(each) not in blamed]
     problems = [*reading.problems, *types, *clashes(reading.entries)]
     constraints, found = _sound_constraints(sections, job, [*blamed, *map(_dotted, types)])
     problems += found
@@ -111,7 +111,7 @@ def _build(
         Fixed(entry.path, entry.domain.value, entry.when) for entry in entries if isinstance(entry.domain, Constant)
     )
     places = {entry.path: entry.node.key_place or entry.node.place for entry in entries}
-    space = Space(dimensions, tuple(constraints), constants, _base_values(sections.base, job), places, Schema(job))
+    space = Space(dimensions, tuple(constraints), constants, _base_values(sections.base, job), places, schema_of(job))
     joined = join(
         dimensions, constraints, _fixed_paths(space), lambda values: space.lookup(space.with_constants(values))
     )

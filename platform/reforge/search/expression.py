@@ -182,7 +182,7 @@ def _parsed(text: str) -> ast.expr:
             warnings.simplefilter("ignore")
             return ast.parse(text, mode="eval").body
     except SyntaxError as error:
-        raise Unsuitable(text, None, f"not an expression: {error.msg}", error.offset or 1) from None
+        raise Unsuitable(text, None, f"not an expression: {error.msg}", error.offset or len(text)) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise Unsuitable(text, None, f"not an expression: {error or 'nested too deeply'}") from None
 

@@ -15,7 +15,7 @@ from reforge.search.space import Space
 from reforge.spec.diagnosis import diagnose
 from reforge.spec.part import Part
 from reforge.spec.problem import Problem, SpecError
-from reforge.spec.schema import Fragment, Schema
+from reforge.spec.schema import Fragment, Schema, schema_of
 from reforge.spec.source import Source
 from reforge.spec.tree import Node, nested
 from reforge.spec.validation import validate
@@ -31,10 +31,13 @@ ProblemsOf = Callable[[Mapping[str, Any]], dict[str, Problem]]  # {key path: val
 def type_problems(job: type[Part], base: Source, entries: Sequence[Entry]) -> list[Problem]:
     """What is wrong with names and types: of every value, in every branch and beside every kind it may meet."""
     found = {}
+    bare = {entry.keys for entry in entries if isinstance(entry.node.value, list)}
     for trees in [[], *_contexts(entries)] if not entries else _contexts(entries):
         source = base.overlaid(trees)
         for problem in diagnose(job, source).problems:
             placed = replace(problem, place=problem.place or source.place(problem.path))
+            if problem.rule.startswith("must be a list of") and problem.path in bare:
+                placed = replace(placed, rule=f"{problem.rule} (a list is a choice of its items; [[a, b]] of one list)")
             found[str(placed)] = placed
     for entry in entries:
         if entry.keys[0] in _SET_BY_THE_SEARCH:
@@ -134,7 +137,7 @@ def validator(
 
 def unknown_paths(constraints: Iterable[Constraint], job: type[Part]) -> list[tuple[Constraint, Problem]]:
     """Every constraint with a path that no job of this type can have, with what is wrong with it."""
-    known = sorted(_option_paths(Schema(job)))
+    known = sorted(_option_paths(schema_of(job)))
     found = []
     for constraint in constraints:
         for path in constraint.expression.paths:

@@ -13,7 +13,7 @@ from pydantic_core.core_schema import ErrorType
 from reforge.spec.dialect import is_number
 from reforge.spec.part import Part
 from reforge.spec.problem import MISSING, KeyPath, Problem, show_path
-from reforge.spec.schema import Fragment, Schema
+from reforge.spec.schema import Fragment, Schema, schema_of
 from reforge.spec.source import Source
 
 _UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
@@ -41,7 +41,7 @@ def diagnose(model: type[Part], source: Source) -> Diagnosis:
     try:
         model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        return _Examination(Schema(model), source, data).diagnosis(error.errors(include_url=False))
+        return _Examination(schema_of(model), source, data).diagnosis(error.errors(include_url=False))
     return Diagnosis()
 
 
