@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reforge.spec import Source, SpecError, load_source
+from reforge.spec.tree import nested, written
 
 
 def load(text: str, *overrides: str) -> Source:
@@ -277,3 +278,45 @@ def test_an_overridden_kind_drops_the_files_options_not_the_other_overrides(over
 def test_malformed_overrides(override: str, problem: str) -> None:
     (found,) = load("list: [1, 2]\n", override).problems
     assert str(found) == f"command line: {override}: {problem}"
+
+
+def test_a_section_of_key_paths_is_opened_so_that_files_and_overrides_merge() -> None:
+    Path("base.yaml").write_text("space: {a.b: 1, a.c.d: 2, e: {f.g: 3}}\nother: {a.b: 1}\n", encoding="utf-8")
+    Path("job.yaml").write_text("extends: base.yaml\nspace:\n  a:\n    b: 4\n  a2.b: 5\n", encoding="utf-8")
+    source = load_source(Path("job.yaml"), ["space.a.c.d=6"], dotted=("space", "missing"))
+    assert source.data == {
+        "space": {"a": {"b": 4, "c": {"d": 6}}, "e": {"f.g": 3}, "a2": {"b": 5}},
+        "other": {"a.b": 1},
+    }
+    assert source.place(("space", "a", "b")) == "job.yaml:4"
+    assert source.key_place(("space", "a2", "b")) == "job.yaml:5"
+
+
+@pytest.mark.parametrize("section", ["{a.b: 1, a: {c: 2}}", "{a: {c: 2}, a.b: 1}", "{a..b: 1}", "{a.b: 1, a.b.c: 2}"])
+def test_a_section_whose_key_paths_clash_is_left_as_it_is(section: str) -> None:
+    Path("job.yaml").write_text(f"space: {section}\n", encoding="utf-8")
+    assert load_source(Path("job.yaml"), dotted=("space",)).data == load(f"space: {section}").data
+
+
+def test_values_are_laid_over_a_source_with_their_types_and_places() -> None:
+    source = load("model: {kind: a, x: 1}\nlr: 1\n")
+    trees = [
+        nested(["model", "kind"], written("b", "there:1")),
+        nested(["model", "sizes"], written((3, [4, {"k": None}]), "there:2")),
+        nested(["lr"], written(1.0e-4, "there:3")),
+    ]
+    over = source.overlaid(trees)
+    assert over.data == {"model": {"kind": "b", "sizes": [3, [4, {"k": None}]]}, "lr": 1e-4}  # x went with its kind
+    assert over.place(("model", "sizes", 1)) == "there:2"
+    assert over.place(("lr",)) == "there:3"
+    assert source.data == {"model": {"kind": "a", "x": 1}, "lr": 1}
+
+
+def test_the_kind_of_the_extended_job_is_not_forgotten() -> None:
+    Path("base.yaml").write_text("kind: finetune\n", encoding="utf-8")
+    Path("middle.yaml").write_text("extends: base.yaml\nkind: tune\n", encoding="utf-8")
+    source = load("extends: middle.yaml\nkind: tune\n")
+    assert source.base_kind is not None
+    assert (source.base_kind.value, source.base_kind.place) == ("finetune", "base.yaml:1")
+    assert load("extends: base.yaml\nkind: finetune\n").base_kind is None
+    assert load("kind: finetune\n").base_kind is None

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from reforge.search.conditions import clashes, merged, names
 from reforge.search.constraints import Constraint, read_constraints
 from reforge.search.dimension import Dimension
+from reforge.search.expression import Lookup, NoValue
 from reforge.search.feasibility import unmet
 from reforge.search.job_checks import rule_problems, type_problems, unknown_paths, validator
 from reforge.search.joint import join
@@ -134,16 +135,21 @@ def _sound_constraints(
 
 
 def _fixed_paths(space: Space) -> set[str]:
-    """The paths of constraints that mean the same in every draw."""
+    """The paths of constraints that have the same value in every draw."""
     searched = {path for dimension in space.dimensions for path in dimension.paths}
     searched |= {fixed.path for fixed in space.constants if fixed.when}
     moved = {path.removesuffix("kind") if path.endswith(".kind") else f"{path}." for path in searched}
-    return {
-        path
-        for constraint in space.constraints
-        for path in constraint.expression.paths
-        if path not in searched and not any(path.startswith(above) for above in moved)
-    }
+    lookup = space.lookup(space.with_constants({}))
+    paths = {path for constraint in space.constraints for path in constraint.expression.paths} - searched
+    return {path for path in paths if not path.startswith(tuple(moved)) and _has_value(lookup, path)}
+
+
+def _has_value(lookup: Lookup, path: str) -> bool:
+    try:
+        lookup(path)
+    except NoValue:
+        return False
+    return True
 
 
 def _base_values(base: Source, job: type[Part]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Reading:
         if not isinstance(node.value, dict):
             self._report(("space",), "must be a mapping of key paths to what they may be", node, got=node.plain())
         elif not node.value:
-            self._report(("space",), "says nothing to search", node)
+            self._report(("space",), "says nothing to search", node, at_key=True)
         else:
             self._options(node.value, (), ())
 
