@@ -1,0 +1,134 @@
+"""What became of each trial, read from the storage's own states and a few attributes beside them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Literal
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from reforge.search.parameters import read
+from reforge.search.space import Space
+
+Outcome = Literal[
+    "waiting", "running", "finished", "pruned", "diverged", "failed", "infeasible", "reused", "skipped", "added"
+]
+
+# Attributes of a trial, as optuna-dashboard shows them.
+OUTCOME = "outcome"  # where the state alone does not say it
+FREE = "free"  # a draw that was not handed out: it does not count to num_trials
+HANDED_OUT = "handed_out"
+WHY = "why"
+SOURCE = "source"
+TRACEBACK = "traceback"
+
+_BY_STATE: Mapping[TrialState, Outcome] = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial of a study.
+
+    number: from 0; draws that cost nothing have one too
+    outcome: finished; pruned early; diverged (nan); failed (it raised); infeasible (it cannot be trained); reused
+        (equal to `source`, whose values it has); skipped (equal to an earlier one); added (of an earlier study)
+    values: of the metrics, in their order; () where there are none
+    chosen: {dimension: value}
+    assignment: {key path: value}
+    intermediate: {step: value}
+    why: of what was not finished
+    seconds: from when it was handed out, None while it runs
+    """
+
+    number: int
+    outcome: Outcome
+    values: tuple[float, ...]
+    chosen: Mapping[str, object]
+    assignment: Mapping[str, object]
+    intermediate: Mapping[int, float]
+    why: str
+    traceback: str
+    source: int | None
+    seconds: float | None
+    is_free: bool
+
+
+def outcome_of(trial: FrozenTrial) -> Outcome:
+    """What became of it; a trial that is still running has no other outcome yet."""
+    state = _BY_STATE[trial.state]
+    said: Outcome = trial.user_attrs.get(OUTCOME, state)
+    return said if trial.state.is_finished() else state
+
+
+def is_trained(trial: FrozenTrial) -> bool:
+    """Whether training gave it values of its own, to its end or until it was stopped."""
+    return outcome_of(trial) in ("finished", "pruned", "diverged")
+
+
+def is_counted(trial: FrozenTrial) -> bool:
+    """Whether it takes one of num_trials."""
+    return trial.state is not TrialState.WAITING and not trial.user_attrs.get(FREE) and outcome_of(trial) != "added"
+
+
+def free_in_a_row(trials: Sequence[FrozenTrial]) -> int:
+    """How many draws came to nothing since the last trial that was handed out."""
+    told = [trial for trial in trials if trial.state.is_finished() or trial.user_attrs.get(HANDED_OUT)]
+    return sum(1 for _ in takewhile(lambda trial: trial.user_attrs.get(FREE), reversed(told)))
+
+
+def chosen_of(trial: FrozenTrial, space: Space) -> dict[str, object]:
+    """{dimension: value} of a trial."""
+    return {
+        dimension.name: read(dimension, trial.params[dimension.name])
+        for dimension in space.dimensions
+        if dimension.name in trial.params
+    }
+
+
+def record_of(trial: FrozenTrial, space: Space) -> TrialRecord:
+    """The record of a trial; one that waits has neither chosen values nor an assignment yet."""
+    attributes, chosen = trial.user_attrs, chosen_of(trial, space)
+    duration = trial.duration
+    return TrialRecord(
+        number=trial.number,
+        outcome=outcome_of(trial),
+        values=tuple(trial.values or ()) if trial.state is TrialState.COMPLETE else (),
+        chosen=chosen,
+        assignment=space.assignment(chosen) if chosen else {},
+        intermediate=dict(trial.intermediate_values),
+        why=attributes.get(WHY, ""),
+        traceback=attributes.get(TRACEBACK, ""),
+        source=attributes.get(SOURCE),
+        seconds=None if duration is None else duration.total_seconds(),
+        is_free=bool(attributes.get(FREE)),
+    )
+
+
+def front(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
+    """The trials that none other beats in all metrics, the earliest first; with one metric only the first best."""
+    costs = {trial.number: _costs(trial, directions) for trial in trials}
+    best = [t for t in trials if not any(_dominates(other, costs[t.number]) for other in costs.values())]
+    best.sort(key=lambda trial: trial.number)
+    return best[:1] if len(directions) == 1 else best
+
+
+def _costs(trial: FrozenTrial, directions: Sequence[StudyDirection]) -> tuple[float, ...]:
+    signs = [1 if direction is StudyDirection.MINIMIZE else -1 for direction in directions]
+    return tuple(sign * value for sign, value in zip(signs, trial.values or (), strict=True))
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def is_finite(values: Sequence[float]) -> bool:
+    """Whether every value is a number that trials can be compared by."""
+    return all(map(math.isfinite, values))

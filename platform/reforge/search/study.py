@@ -1,0 +1,264 @@
+"""A search over a space by asking and telling; what it knows lies in Optuna's storage and nowhere else.
+
+    ask -> draw -> can it be trained? known already? -> Suggestion -> report ... finish | prune | fail | infeasible
+            ^          | told as infeasible, or the known values told again; costs nothing
+            +----------+
+
+One process drives a study. It may die at any moment: the next one hands out again what was handed out and not told.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from reforge.search.cells import Cells, unlisted
+from reforge.search.identity import identity_of, load_or_create
+from reforge.search.judging import Verdict, judge, tried
+from reforge.search.options import MetricOptions, SearchOptions
+from reforge.search.parameters import key_of, suggest
+from reforge.search.points import Violated, parameters_of
+from reforge.search.records import (
+    HANDED_OUT,
+    TrialRecord,
+    chosen_of,
+    free_in_a_row,
+    front,
+    is_counted,
+    outcome_of,
+    record_of,
+)
+from reforge.search.rules import search_problems
+from reforge.search.samplers import GridOptions, RandomOptions, build_sampler
+from reforge.search.space import Space
+from reforge.search.storage import open_storage, reachable
+from reforge.search.telling import Teller
+from reforge.search.warm_start import warm_start
+from reforge.spec import SpecError, UserError
+
+_PREPARED = "prepared"
+_SECONDS_USED = "seconds_used"
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One trial that the study hands out.
+
+    number: its name in the study
+    action: run it; or, told to the sampler already and only spent: reuse (equal to trial `source`), infeasible (`why`)
+    chosen: {dimension: value}
+    assignment: {key path: value}
+    resumed: it was handed out before, by a driver that died
+    """
+
+    number: int
+    action: Literal["run", "reuse", "infeasible"]
+    chosen: Mapping[str, Any]
+    assignment: Mapping[str, Any]
+    resumed: bool = False
+    why: str = ""
+    source: int | None = None
+
+
+class Study:
+    """A study in a storage, opened by the one process that drives it.
+
+    notes: what a user should know of how it began: what a warm start left out
+    ended: why `ask` had nothing more to give, None before
+    """
+
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        options: SearchOptions,
+        metrics: Sequence[MetricOptions],
+        storage: str,
+        violated: Violated = lambda assignment: (),
+        context: Mapping[str, str] | None = None,
+    ) -> None:
+        """Creates the study, or goes on with the one of that name.
+
+        storage: a path or URL, `open_storage`
+        violated: what keeps an assignment from being trained (constraints, an estimate of memory), [] where nothing
+        context: what else its trials must share to be comparable, {"data": a fingerprint}
+        Raises UserError where the storage cannot be reached or the name belongs to another search, SpecError where
+        options and space do not fit.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        problems = list(search_problems(options, len(metrics), space, violated))
+        if problems:
+            raise SpecError(problems, f"study {name}")
+        self.notes: tuple[str, ...] = ()
+        self.ended: str | None = None
+        self._space, self._options, self._violated, self._where = space, options, violated, storage
+        self._cells = Cells(space, options.sampler.seed, violated) if unlisted(space) is None else None
+        self._failed: list[int] = []
+        kept = open_storage(storage)
+        with reachable(storage):
+            self._study = load_or_create(kept, name, metrics, identity_of(space, metrics, context or {}))
+            self._study.sampler = build_sampler(options.sampler, 0)
+            self._teller = Teller(self._study, kept)
+            self._prepare()
+            running = self._trials(TrialState.RUNNING)
+            used = float(self._study.user_attrs.get(_SECONDS_USED, 0.0))
+        self._unfinished = [trial for trial in running if trial.user_attrs.get(HANDED_OUT)]
+        self._half_drawn = [trial.number for trial in running if not trial.user_attrs.get(HANDED_OUT)]
+        self._began = time.monotonic() - used
+
+    @property
+    def seconds_used(self) -> float:
+        """By this start and all earlier ones."""
+        return time.monotonic() - self._began
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """Every trial, draws that cost nothing among them."""
+        with reachable(self._where):
+            return tuple(record_of(trial, self._space) for trial in self._trials())
+
+    @property
+    def best(self) -> tuple[TrialRecord, ...]:
+        """The best finished trial, of several metrics the Pareto front; () where none has finished."""
+        with reachable(self._where):
+            finished = [trial for trial in self._trials() if outcome_of(trial) == "finished"]
+            return tuple(record_of(trial, self._space) for trial in front(finished, self._study.directions))
+
+    def ask(self) -> Suggestion | None:
+        """The next trial; None where the search is at its end, `ended`.
+
+        Raises UserError where more trials have raised than may.
+        """
+        with reachable(self._where):
+            self._check_failed()
+            if self._unfinished:
+                return self._suggestion(self._unfinished.pop(0), Verdict("run"), resumed=True)
+            self.ended = self._reason_to_end()
+            return None if self.ended else self._next()
+
+    def report(self, number: int, step: int, values: float | Sequence[float]) -> None:
+        """Keeps what a running trial has reached at a step."""
+        with reachable(self._where):
+            self._teller.report(number, step, values)
+
+    def finish(self, number: int, values: float | Sequence[float]) -> None:
+        """A trial trained to its end. One that is not finite has diverged: told as pruned, so that it is avoided."""
+        self._keep_time()
+        with reachable(self._where):
+            self._teller.finish(number, values)
+
+    def prune(self, number: int, why: str = "") -> None:
+        """A trial was stopped early; the sampler judges it by what it reported last."""
+        self._keep_time()
+        with reachable(self._where):
+            self._teller.prune(number, why)
+
+    def fail(self, number: int, why: str, traceback: str = "") -> None:
+        """A trial raised."""
+        self._keep_time()
+        self._failed.append(number)
+        with reachable(self._where):
+            self._teller.fail(number, why, traceback)
+
+    def infeasible(self, number: int, why: str) -> None:
+        """A trial turned out to be one that cannot be trained (out of memory): the sampler learns to avoid it."""
+        self._keep_time()
+        with reachable(self._where):
+            self._teller.infeasible(number, why)
+
+    def _prepare(self) -> None:
+        """What comes before the first draw, once in the life of the study."""
+        if _PREPARED in self._study.user_attrs:
+            return
+        for point in self._options.points_to_evaluate:
+            self._study.enqueue_trial(parameters_of(point, self._space), skip_if_exists=True)
+        if self._options.warm_start is not None:
+            notes = warm_start(self._study, self._options.warm_start, self._where, self._space, self._violated)
+            self.notes = tuple(notes)
+        self._study.set_user_attr(_PREPARED, True)
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def _check_failed(self) -> None:
+        if len(self._failed) > self._options.max_failed_trials:
+            last = self._trials()[self._failed[-1]]
+            raise UserError(
+                f"{len(self._failed)} trials failed, more than max_failed_trials ({self._options.max_failed_trials}); "
+                f"the last, trial {last.number}: {record_of(last, self._space).why}"
+            )
+
+    def _reason_to_end(self) -> str | None:
+        budget, trials = self._options.time_budget_seconds, self._trials()
+        if sum(map(is_counted, trials)) >= self._options.num_trials:
+            return f"all {self._options.num_trials} trials are handed out"
+        if budget is not None and self.seconds_used >= budget:
+            return f"the time budget of {self._options.time_budget} is used up"
+        may_repeat = self._options.on_duplicate == "allow" and not isinstance(self._options.sampler, GridOptions)
+        if self._cells is None or may_repeat or any(trial.state is TrialState.WAITING for trial in trials):
+            return None
+        return None if self._untried() else "every combination of the space that can be trained has been tried"
+
+    def _untried(self) -> dict[str, Any] | None:
+        if self._cells is None:
+            return None
+        return self._cells.untried({key_of(trial.params) for trial in tried(self._trials(), self._failed)})
+
+    def _next(self) -> Suggestion:
+        """Draws until something is worth training; when the draws are used up, the last one is spent."""
+        is_grid = isinstance(self._options.sampler, GridOptions)
+        first = free_in_a_row(self._trials())  # of a driver that died in between
+        last = max(first, self._options.max_resamples)
+        for index in range(first, last + 1):
+            cell = self._untried() if is_grid or index == last else None
+            trial = self._draw(cell, at_random=index >= self._options.sampler.max_draws)
+            verdict = self._verdict(trial)
+            if verdict.action == "skip" and index == last:
+                verdict = Verdict("run")
+            if verdict.action != "run":
+                self._teller.known(trial, verdict, self._options.on_duplicate, is_free=index < last)
+            if verdict.action == "run" or index == last:
+                return self._suggestion(trial, verdict)
+        raise AssertionError("the last draw returns")
+
+    def _draw(self, cell: dict[str, Any] | None, at_random: bool) -> FrozenTrial:
+        """A new trial with all its parameters: one half drawn by a driver that died, a point, `cell` or a draw."""
+        trials = self._trials()
+        half_drawn = self._half_drawn.pop(0) if self._half_drawn else None
+        waiting = [trial.number for trial in trials if trial.state is TrialState.WAITING]
+        number = half_drawn if half_drawn is not None else (waiting or [len(trials)])[0]
+        if half_drawn is None and not waiting and cell is not None:
+            self._study.enqueue_trial(cell)
+        num_infeasible = sum(outcome_of(trial) == "infeasible" for trial in trials)
+        options = RandomOptions(seed=self._options.sampler.seed) if at_random else self._options.sampler
+
+        def reseed(draw: int) -> None:
+            self._study.sampler = build_sampler(options, number, draw, num_infeasible)
+
+        reseed(0)
+        trial = self._study.ask() if half_drawn is None else optuna.Trial(self._study, self._teller.id_of(number))
+        assert trial.number == number, "another process drives this study"
+        suggest(trial, self._space, lambda index: reseed(index + 1))
+        return self._trials()[number]
+
+    def _verdict(self, trial: FrozenTrial) -> Verdict:
+        why = self._violated(self._space.assignment(chosen_of(trial, self._space)))
+        return judge(trial, why, tried(self._trials(), self._failed), self._options.on_duplicate)
+
+    def _suggestion(self, trial: FrozenTrial, verdict: Verdict, resumed: bool = False) -> Suggestion:
+        assert verdict.action != "skip"
+        if not resumed and verdict.action == "run":
+            self._teller.hand_out(trial.number)
+            self._keep_time()
+        chosen = chosen_of(trial, self._space)
+        source = None if verdict.earlier is None else verdict.earlier.number
+        return Suggestion(
+            trial.number, verdict.action, chosen, self._space.assignment(chosen), resumed, verdict.why, source
+        )
+
+    def _keep_time(self) -> None:
+        with reachable(self._where):
+            self._study.set_user_attr(_SECONDS_USED, round(self.seconds_used, 3))

@@ -1,0 +1,96 @@
+"""How each end of a trial is told to Optuna."""
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from reforge.search.judging import OnDuplicate, Verdict
+from reforge.search.records import FREE, HANDED_OUT, OUTCOME, SOURCE, TRACEBACK, WHY, is_finite, outcome_of
+
+_TRACEBACK_CHARS = 10_000
+# How Optuna itself writes that a constraint is broken; samplers then rank the trial below every feasible one.
+_BROKEN = optuna.trial.create_trial(value=0.0, constraints={"feasible": 1.0}).system_attrs
+
+
+class Teller:
+    """Writes to one study; trials go by their numbers, whether this process asked for them or one that died."""
+
+    def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
+        self._study, self._storage = study, storage
+        self._study_id = storage.get_study_id_from_name(study.study_name)
+
+    def id_of(self, number: int) -> int:
+        """The storage's own name of a trial."""
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+    def hand_out(self, number: int) -> None:
+        """From now on a driver that finds it running hands it out again."""
+        self._note(number, **{HANDED_OUT: True})
+
+    def report(self, number: int, step: int, values: float | Sequence[float]) -> None:
+        """Optuna keeps steps of one value only; of several they are an attribute."""
+        if isinstance(values, int | float):
+            self._storage.set_trial_intermediate_value(self.id_of(number), step, float(values))
+        elif len(values) == 1:
+            self._storage.set_trial_intermediate_value(self.id_of(number), step, float(values[0]))
+        else:
+            self._note(number, **{f"step {step}": list(values)})
+
+    def finish(self, number: int, values: float | Sequence[float]) -> None:
+        """Optuna takes nan for a failure and then forgets the trial; as pruned it counts among the worst."""
+        all_values = [float(values)] if isinstance(values, int | float) else [float(value) for value in values]
+        if is_finite(all_values):
+            self._study.tell(number, all_values)
+        else:
+            self._note(number, **{OUTCOME: "diverged", WHY: f"the metric is {', '.join(map(str, all_values))}"})
+            self._study.tell(number, state=TrialState.PRUNED)
+
+    def prune(self, number: int, why: str) -> None:
+        """Optuna takes the last intermediate value as the trial's."""
+        self._note(number, **{WHY: why})
+        self._study.tell(number, state=TrialState.PRUNED)
+
+    def fail(self, number: int, why: str, traceback: str) -> None:
+        """The end of a long traceback is kept."""
+        self._note(number, **{WHY: why, TRACEBACK: traceback[-_TRACEBACK_CHARS:]})
+        self._study.tell(number, state=TrialState.FAIL)
+
+    def infeasible(self, number: int, why: str) -> None:
+        """Pruned, with a broken constraint: a failure would be forgotten, and drawn again and again."""
+        self._note(number, **{OUTCOME: "infeasible", WHY: why})
+        for name, value in _BROKEN.items():
+            self._storage.set_trial_system_attr(self.id_of(number), name, value)
+        self._study.tell(number, state=TrialState.PRUNED)
+
+    def known(self, trial: FrozenTrial, verdict: Verdict, on_duplicate: OnDuplicate, is_free: bool) -> None:
+        """Ends a draw that is not trained.
+
+        is_free: it is not handed out either, and takes none of num_trials
+        """
+        number, earlier = trial.number, verdict.earlier
+        if is_free:
+            self._note(number, **{FREE: True})
+        if verdict.action == "infeasible":
+            self.infeasible(number, verdict.why)
+        elif verdict.action == "skip" or (on_duplicate == "skip" and is_free):
+            assert earlier is not None
+            self._note(number, **{OUTCOME: "skipped", SOURCE: earlier.number})
+            self._study.tell(number, state=TrialState.FAIL)  # what samplers do not see
+        else:
+            assert earlier is not None
+            self._reuse(number, earlier)
+
+    def _reuse(self, number: int, earlier: FrozenTrial) -> None:
+        self._note(number, **{OUTCOME: "reused", SOURCE: earlier.number, WHY: outcome_of(earlier)})
+        for step, value in list(earlier.intermediate_values.items())[-1:]:
+            self._storage.set_trial_intermediate_value(self.id_of(number), step, value)
+        if earlier.state is TrialState.COMPLETE:
+            self._study.tell(number, earlier.values)
+        else:
+            self._study.tell(number, state=earlier.state)
+
+    def _note(self, number: int, **attributes: object) -> None:
+        for name, value in attributes.items():
+            self._storage.set_trial_user_attr(self.id_of(number), name, value)
