@@ -24,6 +24,7 @@ from reforge.search.expression import Lookup, NoValue
 from reforge.search.feasibility import unmet
 from reforge.search.job_checks import rule_problems, type_problems, unknown_paths, validator
 from reforge.search.joint import join
+from reforge.search.option_paths import option_paths
 from reforge.search.reading import Constant, Entry, Reading
 from reforge.search.sections import Sections, divide, wrong_base
 from reforge.search.space import Fixed, Space
@@ -84,7 +85,7 @@ def compile_space(sections: Sections, job: type[Part], checks: Checks = ()) -> t
     """The space of a search and what is wrong with it; without problems it is right for every job drawn from it."""
     if sections.space is None:
         return Space(()), [Problem(("space",), "missing; must be a mapping of key paths to what they may be")]
-    reading = Reading(sections.space, job.model_fields)
+    reading = Reading(sections.space, option_paths(job))
     types = type_problems(job, sections.base, reading.entries)
     blamed = [path for problem in reading.problems if (path := _dotted(problem))]
     # What could not be read has no value: that an option is then missing is not to be said as well.

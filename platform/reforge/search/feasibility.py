@@ -23,7 +23,8 @@ def unmet(space: Space) -> list[Problem]:
     problems = [problem for constraint in space.constraints if (problem := _unmet_alone(space, constraint))]
     if problems or not space.constraints:
         return problems
-    together = itertools.chain(space.draws(_MANY_DRAWS, seed=0), _all_cells(space, set(_paths(space))))
+    paths = {path for constraint in space.constraints for path in constraint.expression.paths}
+    together = itertools.chain(space.draws(_MANY_DRAWS, seed=0), _list_cells(space, paths) or ())
     if any(not space.violated(assignment) for assignment in together):
         return []
     *others, last = space.constraints
@@ -34,7 +35,8 @@ def unmet(space: Space) -> list[Problem]:
 def _unmet_alone(space: Space, constraint: Constraint) -> Problem | None:
     tried = 0
     missing: set[str] = set()
-    for assignment in _candidates(space, constraint):
+    listed = _list_cells(space, set(constraint.expression.paths))
+    for assignment in _candidates(space, constraint, listed):
         try:
             if constraint.expression.holds(space.lookup(assignment)):
                 return _unsuitable(space, constraint)
@@ -45,7 +47,10 @@ def _unmet_alone(space: Space, constraint: Constraint) -> Problem | None:
             return constraint.problem(str(error))
     if not tried:
         return constraint.problem(f"no job of this space has {' and '.join(sorted(missing))}")
-    return constraint.problem(f"nothing satisfies it: false in all of {tried:,} jobs")
+    if listed is not None:
+        return constraint.problem("nothing satisfies it: false for every combination of what it is about")
+    hint = "; lists or steps, few enough to be gone through one by one, would find what does"
+    return constraint.problem(f"none of {tried:,} draws satisfies it{hint}")
 
 
 def _unsuitable(space: Space, constraint: Constraint) -> Problem | None:
@@ -58,7 +63,9 @@ def _unsuitable(space: Space, constraint: Constraint) -> Problem | None:
     return None
 
 
-def _candidates(space: Space, constraint: Constraint) -> Iterator[dict[str, Any]]:
+def _candidates(
+    space: Space, constraint: Constraint, listed: Iterator[dict[str, Any]] | None
+) -> Iterator[dict[str, Any]]:
     """Draws, first from the branches that the constraint is about; then every combination, or many draws more."""
     random = Random(0)
     for dimension in space.dimensions:
@@ -66,33 +73,23 @@ def _candidates(space: Space, constraint: Constraint) -> Iterator[dict[str, Any]
             for _ in range(20):
                 yield space.assignment(space.draw(random, {dimension.name: dimension.domain.draw(random)}))
     yield from space.draws(_NUM_DRAWS, seed=0)
-    listed = False
-    for assignment in _all_cells(space, set(constraint.expression.paths)):
-        listed = True
-        yield assignment
-    if not listed:
-        yield from space.draws(_MANY_DRAWS, seed=1)
+    yield from space.draws(_MANY_DRAWS, seed=1) if listed is None else listed
 
 
-def _all_cells(space: Space, paths: set[str]) -> Iterator[dict[str, Any]]:
-    """Every combination of what decides these paths; nothing where there are too many."""
+def _list_cells(space: Space, paths: set[str]) -> Iterator[dict[str, Any]] | None:
+    """Every combination of what decides these paths; None where there are too many."""
     while True:
         involved = [each for each in space.dimensions if any(_decides(own, paths) for own in each.paths)]
         wider = paths | {path for each in involved for path, _ in each.when}
         if wider == paths:
             break
         paths = wider
-    if all(each.domain.size is not None for each in involved) and count_cells(involved) <= MAX_CELLS:
-        for settings in cells(involved):
-            yield space.with_constants(settings)
+    if any(each.domain.size is None for each in involved) or count_cells(involved) > MAX_CELLS:
+        return None
+    return (space.with_constants(settings) for settings in cells(involved))
 
 
 def _decides(own: str, paths: set[str]) -> bool:
     """Whether a dimension's path is one of these, holds one of these, or chooses the kind of what holds it."""
     above = own.removesuffix("kind") if own.endswith(".kind") else f"{own}."
     return own in paths or any(path.startswith(above) for path in paths)
-
-
-def _paths(space: Space) -> Iterator[str]:
-    for constraint in space.constraints:
-        yield from constraint.expression.paths

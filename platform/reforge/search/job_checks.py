@@ -10,18 +10,18 @@ from typing import Any
 from reforge.search.conditions import holds
 from reforge.search.constraints import Constraint
 from reforge.search.dimension import Choice, Dimension, freeze
+from reforge.search.option_paths import option_paths
 from reforge.search.reading import Entry
 from reforge.search.space import Space
 from reforge.spec.diagnosis import diagnose
 from reforge.spec.part import Part
 from reforge.spec.problem import Problem, SpecError
-from reforge.spec.schema import Fragment, Schema, schema_of
 from reforge.spec.source import Source
 from reforge.spec.tree import Node, nested
 from reforge.spec.validation import validate
 
 _MAX_BRANCHES = 50  # in which one value is tried
-_NUM_TRIES = 16
+_NUM_TRIES = 64
 _MAX_VALUES = 200  # of one dimension whose rules are tried
 _SET_BY_THE_SEARCH = ("kind", "name", "run")
 
@@ -97,7 +97,7 @@ def rule_problems(space: Space, problems_of: ProblemsOf) -> list[Problem]:
                 cache[key] = problems_of(assignment)
             problems = cache[key]
             common = problems if common is None else {text: common[text] for text in common.keys() & problems.keys()}
-            if not common:
+            if not common.keys() - found.keys():
                 break
         found |= common or {}
     if not found and cache and all(cache.values()):
@@ -137,7 +137,7 @@ def validator(
 
 def unknown_paths(constraints: Iterable[Constraint], job: type[Part]) -> list[tuple[Constraint, Problem]]:
     """Every constraint with a path that no job of this type can have, with what is wrong with it."""
-    known = sorted(_option_paths(schema_of(job)))
+    known = sorted(option_paths(job))
     found = []
     for constraint in constraints:
         for path in constraint.expression.paths:
@@ -145,20 +145,4 @@ def unknown_paths(constraints: Iterable[Constraint], job: type[Part]) -> list[tu
                 near = next(iter(difflib.get_close_matches(path, known, n=1)), None)
                 hint = "" if "." in path or near else "; text stands in quotes"
                 found.append((constraint, constraint.problem(f"{path} is no option of the job{hint}", near)))
-    return found
-
-
-def _option_paths(schema: Schema) -> set[str]:
-    """The key paths of all options, of whatever kind the parts are."""
-    found: set[str] = set()
-
-    def walk(fragment: Fragment, above: tuple[str, ...], passed: tuple[int, ...]) -> None:
-        for item in [*schema.alternatives(fragment), *schema.kinds(fragment).values()]:
-            if id(item) in passed:
-                continue
-            for key, option in item.get("properties", {}).items():
-                found.add(".".join((*above, key)))
-                walk(schema.resolve(option), (*above, key), (*passed, id(item)))
-
-    walk(schema.root, (), ())
     return found

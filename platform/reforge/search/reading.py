@@ -9,8 +9,8 @@
         cnn: {num_filters: [100, 200]}
     model.depth: {values: [3, 6], when: {6: {...}}}           the same for a choice that is no kind
 
-What stands under `when` is beside the choice: below `head` here. A first key that is a section of the job (`optimizer`)
-is taken from the job's root.
+What stands under `when` is beside the choice: below `head` here. Where there is no such option, but the job has a
+section of that name (`optimizer.lr`), it is that section's.
 """
 
 import difflib
@@ -67,13 +67,13 @@ class Entry:
 class Reading:
     """The entries of a `space:` section in the order they stand in, and the problems.
 
-    sections: the keys at the job's root
+    known: every key path that a job can have
     """
 
-    def __init__(self, node: Node, sections: Collection[str]) -> None:
+    def __init__(self, node: Node, known: Collection[str]) -> None:
         self.entries: list[Entry] = []
         self.problems: list[Problem] = []
-        self._sections = sections
+        self._known = known
         if not isinstance(node.value, dict):
             self._report(("space",), "must be a mapping of key paths to what they may be", node, got=node.plain())
         elif not node.value:
@@ -87,8 +87,8 @@ class Reading:
             if not all(part == part.strip() != "" for part in keys):
                 self._report((*above, key), "must be a key path, a.b", node, at_key=True)
                 continue
-            from_root = bool(when) and keys[0] in self._sections and len(keys) + (type(node.value) is dict) > 1
-            self._option(node, keys if from_root else (*above, *keys), when)
+            beside = not when or ".".join((*above, keys[0])) in self._known or keys[0] not in self._known
+            self._option(node, (*above, *keys) if beside else keys, when)
 
     def _option(self, node: Node, keys: Keys, when: When) -> None:
         value = node.value
