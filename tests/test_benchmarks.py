@@ -104,3 +104,10 @@ def test_peak_memory_sees_what_was_held_for_a_moment(load: Callable[[str], Modul
     mib = 512  # above anything this process has held before
     peak = load("timing").peak_mib(lambda: torch.ones(mib * 2**18), torch.device("cpu"))
     assert peak > 0.9 * mib
+
+
+@pytest.mark.slow  # a hundred trials
+def test_a_search_that_knows_what_cannot_be_trained_wastes_nothing(load: Callable[[str], ModuleType]) -> None:
+    wasted = load("search_infeasible").main(["--seeds", "1", "--trials", "25"])
+    assert wasted["ours"] == [0]
+    assert wasted["raises"][0] > 5

@@ -17,6 +17,8 @@ from reforge.search.samplers import TPEOptions
 from reforge.search.space import Space
 from reforge.search.study import Study
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
 SPACE = Space(
     (
         Dimension("optimizer.lr", Range(1e-5, 1e-2, log=True), paths=("optimizer.lr",)),

@@ -8,6 +8,8 @@ import pytest
 from reforge.search.storage import open_storage, reachable
 from reforge.spec import UserError
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
 
 def filled(path: Path) -> None:
     """A study of three finished trials."""
@@ -81,6 +83,7 @@ def test_a_storage_that_cannot_be_reached_is_one_line(where: str, why: str, tmp_
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.slow  # a database is made
 def test_sqlite_holds_a_study(tmp_path: Path) -> None:
     where = f"sqlite:///{tmp_path}/study.db"
     study = optuna.create_study(storage=open_storage(where), study_name="s")

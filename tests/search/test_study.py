@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from reforge.search.samplers import GPOptions, GridOptions, NSGAIIOptions, QMCOp
 from reforge.search.space import Space
 from reforge.search.study import Study, Suggestion
 from reforge.spec import SpecError, UserError
+
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 ACCURACY = MetricOptions(name="valid/accuracy")
 WIDTH = Dimension("model.d_model", Choice((64, 96, 128)), paths=("model.d_model",))
@@ -306,6 +309,21 @@ def test_a_name_that_belongs_to_another_search_is_refused(start: Callable[..., S
     assert "space head.dropout: there {low: 0.1, high: 0.6, step: 0.1} when head.kind is cnn; here {low: 0.1" in text
     assert "optimizer.lr" not in text
     start(CONDITIONAL, num_trials=99, sampler=RandomOptions(), context={"data": "abc"})  # what may change
+
+
+@pytest.mark.slow  # a database is made
+def test_a_database_holds_a_study_as_well(start: Callable[..., Study], tmp_path: Path) -> None:
+    where, sampler = f"sqlite:///{tmp_path}/study.db", TPEOptions(n_startup_trials=2)
+    in_journal = run(start(CONDITIONAL, num_trials=5, sampler=sampler), accuracy)
+    first = start(CONDITIONAL, num_trials=5, sampler=sampler, storage=where)
+    handed_out = run(first, accuracy, limit=2)
+    unfinished = first.ask()
+    assert unfinished is not None
+    again = start(CONDITIONAL, num_trials=5, sampler=sampler, storage=where)
+    rest = run(again, accuracy)
+    assert rest[0] == replace(unfinished, resumed=True)
+    assert [*handed_out, unfinished, *rest[1:]] == in_journal
+    assert len(again.best) == 1
 
 
 @pytest.mark.slow  # Gaussian processes are fitted

@@ -12,6 +12,8 @@ from reforge.search.space import Space
 from reforge.search.study import Study
 from reforge.spec import UserError
 
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+
 LR = Dimension("optimizer.lr", Range(1e-5, 1e-2, log=True), paths=("optimizer.lr",))
 DECAY = Dimension("optimizer.weight_decay", Choice((0.0, 0.1)), paths=("optimizer.weight_decay",))
 WIDTH = Dimension("model.d_model", Choice((64, 128)), paths=("model.d_model",))

@@ -137,7 +137,10 @@ class Study:
             if self._unfinished:
                 return self._suggestion(self._unfinished.pop(0), Verdict("run"), resumed=True)
             self.ended = self._reason_to_end()
-            return None if self.ended else self._next()
+            if self.ended is None:
+                return self._next()
+        self._keep_time()
+        return None
 
     def report(self, number: int, step: int, values: float | Sequence[float]) -> None:
         """Keeps what a running trial has reached at a step."""
@@ -252,7 +255,6 @@ class Study:
         assert verdict.action != "skip"
         if not resumed and verdict.action == "run":
             self._teller.hand_out(trial.number)
-            self._keep_time()
         chosen = chosen_of(trial, self._space)
         source = None if verdict.earlier is None else verdict.earlier.number
         return Suggestion(
