@@ -1,5 +1,7 @@
 import itertools
+import pickle
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -155,6 +157,26 @@ def test_what_is_not_searched_is_read_from_the_base_and_its_defaults(compiled: C
     assert not search.space.violated({"train.batch_size": 33}, {"data": {"block_tokens": 128}})
     search = compiled("  optimizer.lr: {low: 0.01, high: 0.1}", "optimizer.lr <= optimizer.weight_decay * 5")
     assert search.space.violated({"optimizer.lr": 0.06})  # 0.01 is the option's default
+
+
+def test_what_a_name_stands_for_is_known_to_constraints(compiled: Compile) -> None:
+    text = Path("pretrain.yaml").read_text(encoding="utf-8")
+    Path("pretrain.yaml").write_text(
+        text.replace("d_model: 64, depth: 2, num_heads: 4", "size: tiny"), encoding="utf-8"
+    )
+    search = compiled("  model.size: [tiny, mini, small]", "model.d_model > 128", base="pretrain")  # tiny's is 128
+    assert search.space.violated({"model.size": "tiny"}) == ["model.d_model > 128"]
+    assert search.space.violated({"model.size": "mini"}) == []
+    assert pickle.loads(pickle.dumps(search)).space.violated({"model.size": "tiny"}) == ["model.d_model > 128"]
+
+
+def test_what_keeps_a_draw_from_being_run(compiled: Compile) -> None:
+    search = compiled("  model: {d_model: [64, 96], num_heads: [4, 6]}", "model.d_model - 10 * model.num_heads > 10")
+    assert search.violated({"model.d_model": 64, "model.num_heads": 6}) == ["model.d_model - 10 * model.num_heads > 10"]
+    assert search.violated({"model.d_model": 96, "model.num_heads": 6}) == []
+    search = compiled("  model: {d_model: [64, 96], num_heads: [4, 6]}")
+    (why,) = search.violated({"model.d_model": 64, "model.num_heads": 6})
+    assert "model.num_heads: must divide d_model (64); got 6" in why
 
 
 def test_a_constraint_on_a_branch_concerns_that_branch_only(compiled: Compile) -> None:

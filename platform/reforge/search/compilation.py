@@ -12,7 +12,6 @@ How the job of a search composes it:
     job = search.job(search.space.assignment(values))               # raises SpecError where its own rules forbid it
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -22,6 +21,7 @@ from reforge.search.constraints import Constraint, read_constraints
 from reforge.search.dimension import Dimension
 from reforge.search.expression import Lookup, NoValue
 from reforge.search.feasibility import unmet
+from reforge.search.filling import Filling
 from reforge.search.job_checks import rule_problems, type_problems, unknown_paths, validator
 from reforge.search.joint import join
 from reforge.search.option_paths import option_paths
@@ -56,6 +56,16 @@ class Search(Generic[J, O]):
     def job(self, assignment: Mapping[str, Any]) -> J:
         """The job of an assignment; raises SpecError where the job's own rules forbid the combination."""
         return validate(self.job_type, self.base.overlaid(self.space.overrides(assignment)), self.checks)
+
+    def violated(self, assignment: Mapping[str, Any]) -> list[str]:
+        """What keeps an assignment from being run: constraints, else the job's own rules; [] where nothing does."""
+        if found := self.space.violated(assignment):
+            return found
+        try:
+            self.job(assignment)
+        except SpecError as error:
+            return [str(problem) for problem in error.problems]
+        return []
 
 
 def compile_search(source: Source, job: type[J], options: type[O], checks: Checks = ()) -> Search[J, O]:
@@ -113,7 +123,15 @@ def _build(
         Fixed(entry.path, entry.domain.value, entry.when) for entry in entries if isinstance(entry.domain, Constant)
     )
     places = {entry.path: entry.node.key_place or entry.node.place for entry in entries}
-    space = Space(dimensions, tuple(constraints), constants, _base_values(sections.base, job), places, schema_of(job))
+    space = Space(
+        dimensions,
+        tuple(constraints),
+        constants,
+        sections.base.data,
+        places,
+        schema_of(job),
+        Filling(job, sections.base),
+    )
     joined = join(
         dimensions, constraints, _fixed_paths(space), lambda values: space.lookup(space.with_constants(values))
     )
@@ -151,15 +169,6 @@ def _has_value(lookup: Lookup, path: str) -> bool:
     except NoValue:
         return False
     return True
-
-
-def _base_values(base: Source, job: type[Part]) -> dict[str, Any]:
-    """The base spec's values; with all defaults where it is a whole job by itself."""
-    try:
-        values: dict[str, Any] = json.loads(validate(job, base).model_dump_json())
-    except SpecError:
-        return base.data
-    return values
 
 
 def _dotted(problem: Problem) -> str:

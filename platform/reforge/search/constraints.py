@@ -1,6 +1,6 @@
 """The `constraints:` section: expressions over key paths that every job of a search must make true."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,8 @@ from reforge.search.expression import Expression, Lookup, NoValue, Unsuitable, r
 from reforge.spec.problem import Problem
 from reforge.spec.schema import Fragment, Schema
 from reforge.spec.tree import Node
+
+Fill = Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +69,17 @@ class JobValues:
 
     assigned: {key path: value}
     base: the base spec as plain mappings, or a whole job's dump
+    fill: from an assignment to a whole job's dump, None where it is no job; for what a name such as `size` stands for
     """
 
-    def __init__(self, assigned: Mapping[str, Any], base: Mapping[str, Any], schema: Schema | None = None) -> None:
-        self._assigned, self._base, self._schema = assigned, base, schema
+    def __init__(
+        self,
+        assigned: Mapping[str, Any],
+        base: Mapping[str, Any],
+        schema: Schema | None = None,
+        fill: Fill | None = None,
+    ) -> None:
+        self._assigned, self._base, self._schema, self._fill = assigned, base, schema, fill
 
     def __call__(self, path: str) -> object:
         """The value at a path; raises NoValue where the job has no such option."""
@@ -84,7 +93,8 @@ class JobValues:
         try:
             return _below(self._base, keys, self._assigned)
         except NoValue:
-            return self._default(keys)
+            whole = self._fill(path, self._assigned) if self._fill else None
+            return self._default(keys) if whole is None else _below(whole, keys)
 
     def _default(self, keys: list[str]) -> object:
         fragment: Fragment = self._schema.root if self._schema else {}

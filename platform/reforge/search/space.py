@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from reforge.search.conditions import holds
-from reforge.search.constraints import Constraint, JobValues
+from reforge.search.constraints import Constraint, Fill, JobValues
 from reforge.search.dimension import Choice, Dimension, Range, When, freeze
 from reforge.search.expression import Unsuitable
 from reforge.spec.schema import Schema
@@ -29,8 +29,9 @@ class Space:
     dimensions: each after those that its conditions speak of
     constraints: those that a draw must still be checked for; what joint dimensions took care of is not among them
     constants: what every draw sets besides
-    base: the base spec as plain mappings, with the defaults filled in where it is a whole job by itself
+    base: the base spec as plain mappings
     places: where in the spec a path is spoken of
+    schema, fill: where the values of paths come from that neither a draw nor the base spec sets
     """
 
     dimensions: tuple[Dimension, ...]
@@ -39,6 +40,7 @@ class Space:
     base: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
     schema: Schema | None = None
+    fill: Fill | None = None
 
     def assignment(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """{dimension's name: value} as {key path: value}, joint ones taken apart, constants added."""
@@ -56,15 +58,16 @@ class Space:
     def violated(self, assignment: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> list[str]:
         """The texts of the constraints that do not hold.
 
-        base: where paths are looked up that the assignment lacks, in place of the base spec; a whole job's dump is
-            exact, also where one option decides the default of another
+        base: where paths are looked up that the assignment lacks, in place of the base spec: a whole job's dump
         """
         lookup = self.lookup(assignment, base)
         return [constraint.text for constraint in self.constraints if not _is_met(constraint, lookup)]
 
     def lookup(self, assignment: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> JobValues:
         """What a job with this assignment has at its key paths."""
-        return JobValues(assignment, self.base if base is None else base, self.schema)
+        if base is not None:
+            return JobValues(assignment, base, self.schema)
+        return JobValues(assignment, self.base, self.schema, self.fill)
 
     def overrides(self, assignment: Mapping[str, Any]) -> list[Node]:
         """The assignment as trees for `Source.overlaid`; each value keeps its type and the place of its path."""
