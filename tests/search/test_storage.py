@@ -39,9 +39,9 @@ def test_a_line_cut_short_by_a_kill_is_dropped_and_the_journal_goes_on(tmp_path:
 
 
 def test_a_lock_left_behind_by_a_kill_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reforge.search.storage._LOCK_GRACE_SECONDS", 1)
     path = tmp_path / "study.journal"
     filled(path)
+    monkeypatch.setattr("reforge.search.storage._LOCK_GRACE_SECONDS", 1)
     (tmp_path / "study.journal.lock").symlink_to(path)
     with pytest.warns(UserWarning, match="grace_period"):
         filled_again = open_storage(str(path))

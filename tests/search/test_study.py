@@ -311,6 +311,29 @@ def test_a_name_that_belongs_to_another_search_is_refused(start: Callable[..., S
     start(CONDITIONAL, num_trials=99, sampler=RandomOptions(), context={"data": "abc"})  # what may change
 
 
+def test_a_space_read_from_yaml_is_searched(compiled: Any, start: Callable[..., Study]) -> None:
+    space = compiled(
+        "  model.d_model: [64, 96, 100]\n"
+        "  model.num_heads: [4, 5]\n"
+        "  optimizer.lr: {low: 1e-5, high: 1e-3, log: true}\n"
+        "  head:\n"
+        "    kind: [cnn, linear]\n"
+        "    when: {cnn: {kernel_sizes: [[3, 4, 5], [2, 3]], dropout: {low: 0.1, high: 0.6, step: 0.1}}}\n",
+        "model.d_model % model.num_heads == 0",
+        "optimizer.lr * model.d_model < 0.05",
+    ).space
+    point = {"model.num_heads": 5, "head.kernel_sizes": [2, 3], "optimizer.lr": 2e-4}
+    study = start(space, num_trials=15, violated=space.violated, points_to_evaluate=(point,))
+    handed_out = run(study, lambda assignment: assignment["optimizer.lr"])
+    assert point.items() <= handed_out[0].assignment.items()
+    assert handed_out[0].assignment["model.d_model"] == 100
+    for suggestion in handed_out:
+        assert space.violated(suggestion.assignment) == []
+        assert ("head.dropout" in suggestion.assignment) == (suggestion.assignment["head.kind"] == "cnn")
+    assert len(handed_out) == 15
+    assert study.best[0].values[0] < 0.05 / 64
+
+
 @pytest.mark.slow  # a database is made
 def test_a_database_holds_a_study_as_well(start: Callable[..., Study], tmp_path: Path) -> None:
     where, sampler = f"sqlite:///{tmp_path}/study.db", TPEOptions(n_startup_trials=2)

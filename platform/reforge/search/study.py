@@ -16,10 +16,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from reforge.search.cells import Cells, unlisted
+from reforge.search.drawing import Drawer
 from reforge.search.identity import identity_of, load_or_create
 from reforge.search.judging import Verdict, judge, tried
 from reforge.search.options import MetricOptions, SearchOptions
-from reforge.search.parameters import key_of, suggest
+from reforge.search.parameters import key_of
 from reforge.search.points import Violated, parameters_of
 from reforge.search.records import (
     HANDED_OUT,
@@ -32,7 +33,7 @@ from reforge.search.records import (
     record_of,
 )
 from reforge.search.rules import search_problems
-from reforge.search.samplers import GridOptions, RandomOptions, build_sampler
+from reforge.search.samplers import GridOptions
 from reforge.search.space import Space
 from reforge.search.storage import open_storage, reachable
 from reforge.search.telling import Teller
@@ -100,13 +101,13 @@ class Study:
         kept = open_storage(storage)
         with reachable(storage):
             self._study = load_or_create(kept, name, metrics, identity_of(space, metrics, context or {}))
-            self._study.sampler = build_sampler(options.sampler, 0)
             self._teller = Teller(self._study, kept)
             self._prepare()
             running = self._trials(TrialState.RUNNING)
             used = float(self._study.user_attrs.get(_SECONDS_USED, 0.0))
         self._unfinished = [trial for trial in running if trial.user_attrs.get(HANDED_OUT)]
-        self._half_drawn = [trial.number for trial in running if not trial.user_attrs.get(HANDED_OUT)]
+        half_drawn = [trial.number for trial in running if not trial.user_attrs.get(HANDED_OUT)]
+        self._drawer = Drawer(self._study, space, options.sampler, self._teller, half_drawn)
         self._began = time.monotonic() - used
 
     @property
@@ -217,7 +218,7 @@ class Study:
         last = max(first, self._options.max_resamples)
         for index in range(first, last + 1):
             cell = self._untried() if is_grid or index == last else None
-            trial = self._draw(cell, at_random=index >= self._options.sampler.max_draws)
+            trial = self._drawer.draw(cell, at_random=index >= self._options.sampler.max_draws)
             verdict = self._verdict(trial)
             if verdict.action == "skip" and index == last:
                 verdict = Verdict("run")
@@ -226,26 +227,6 @@ class Study:
             if verdict.action == "run" or index == last:
                 return self._suggestion(trial, verdict)
         raise AssertionError("the last draw returns")
-
-    def _draw(self, cell: dict[str, Any] | None, at_random: bool) -> FrozenTrial:
-        """A new trial with all its parameters: one half drawn by a driver that died, a point, `cell` or a draw."""
-        trials = self._trials()
-        half_drawn = self._half_drawn.pop(0) if self._half_drawn else None
-        waiting = [trial.number for trial in trials if trial.state is TrialState.WAITING]
-        number = half_drawn if half_drawn is not None else (waiting or [len(trials)])[0]
-        if half_drawn is None and not waiting and cell is not None:
-            self._study.enqueue_trial(cell)
-        num_infeasible = sum(outcome_of(trial) == "infeasible" for trial in trials)
-        options = RandomOptions(seed=self._options.sampler.seed) if at_random else self._options.sampler
-
-        def reseed(draw: int) -> None:
-            self._study.sampler = build_sampler(options, number, draw, num_infeasible)
-
-        reseed(0)
-        trial = self._study.ask() if half_drawn is None else optuna.Trial(self._study, self._teller.id_of(number))
-        assert trial.number == number, "another process drives this study"
-        suggest(trial, self._space, lambda index: reseed(index + 1))
-        return self._trials()[number]
 
     def _verdict(self, trial: FrozenTrial) -> Verdict:
         why = self._violated(self._space.assignment(chosen_of(trial, self._space)))
