@@ -312,3 +312,17 @@ def test_problems_carry_their_parts_for_programs_that_read_them(refused: Refused
     with pytest.raises(SpecError) as caught:
         validate(Deep, load_source(Path("job.yaml")))
     assert Problem(("width",), "missing; must be an integer", place="job.yaml:1") in caught.value.problems
+
+
+def test_what_parts_found_is_remembered_for_the_next_job(job_type: type[Part], folder: Path) -> None:
+    (folder / "job.yaml").write_text(GOOD, encoding="utf-8")
+    remembered: dict[object, Any] = {}
+    for overrides in (["model.num_heads=3"], ["model.num_heads=3", "optimizer.lr=1"], ["model.num_heads=4"]):
+        source = load_source(Path("job.yaml"), overrides)
+        try:
+            validate(job_type, source, remembered=remembered)
+            assert overrides == ["model.num_heads=4"]
+        except SpecError as error:
+            assert [problem.rule for problem in error.problems] == ["must divide d_model (512)"]  # noqa: PT017
+            assert [problem.place for problem in error.problems] == ["command line: model.num_heads=3"]  # noqa: PT017
+    assert len([key for key in remembered if key[0] == ("model",)]) == 2

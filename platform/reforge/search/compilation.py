@@ -13,7 +13,7 @@ How the job of a search composes it:
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from reforge.search.conditions import clashes, merged, names
@@ -32,7 +32,7 @@ from reforge.spec.part import Part
 from reforge.spec.problem import MISSING, Problem, SpecError
 from reforge.spec.schema import schema_of
 from reforge.spec.source import Source
-from reforge.spec.validation import validate
+from reforge.spec.validation import Remembered, validate
 
 J = TypeVar("J", bound=Part)
 O = TypeVar("O", bound=Part)  # noqa: E741
@@ -45,6 +45,7 @@ class Search(Generic[J, O]):
 
     options: its sections besides `space` and `constraints`
     base: the job spec that trials are made from
+    remembered: what is known of parts that trials share, so that no file is looked at again for each
     """
 
     options: O
@@ -52,10 +53,12 @@ class Search(Generic[J, O]):
     base: Source
     job_type: type[J]
     checks: Checks = ()
+    remembered: Remembered = field(default_factory=dict)
 
     def job(self, assignment: Mapping[str, Any]) -> J:
         """The job of an assignment; raises SpecError where the job's own rules forbid the combination."""
-        return validate(self.job_type, self.base.overlaid(self.space.overrides(assignment)), self.checks)
+        source = self.base.overlaid(self.space.overrides(assignment))
+        return validate(self.job_type, source, self.checks, self.remembered)
 
     def violated(self, assignment: Mapping[str, Any]) -> list[str]:
         """What keeps an assignment from being run: constraints, else the job's own rules; [] where nothing does."""

@@ -18,7 +18,7 @@ from reforge.spec.part import Part
 from reforge.spec.problem import Problem, SpecError
 from reforge.spec.source import Source
 from reforge.spec.tree import Node, nested
-from reforge.spec.validation import validate
+from reforge.spec.validation import Remembered, validate
 
 _MAX_BRANCHES = 50  # in which one value is tried
 _NUM_TRIES = 64
@@ -125,9 +125,11 @@ def validator(
 ) -> ProblemsOf:
     """What `validate` finds in the job of an assignment, by text."""
 
+    remembered: Remembered = {}
+
     def found(assignment: Mapping[str, Any]) -> dict[str, Problem]:
         try:
-            validate(job, base.overlaid(space.overrides(assignment)), checks)
+            validate(job, base.overlaid(space.overrides(assignment)), checks, remembered)
         except SpecError as error:
             return {str(problem): problem for problem in error.problems}
         return {}

@@ -17,12 +17,19 @@ from reforge.spec.salvage import Doubts, salvage
 from reforge.spec.source import Source
 
 P = TypeVar("P", bound=Part)
+Remembered = dict[object, tuple[Problem, ...]]
 
 
-def validate(model: type[P], source: Source, checks: Sequence[Callable[[P], Iterable[Problem]]] = ()) -> P:
+def validate(
+    model: type[P],
+    source: Source,
+    checks: Sequence[Callable[[P], Iterable[Problem]]] = (),
+    remembered: Remembered | None = None,
+) -> P:
     """The job that a source describes.
 
     checks: rules across parts, each from the whole job to what is wrong with it; paths from the job's root
+    remembered: filled with what parts' own rules found, for the next of many jobs that share parts: some look at files
     Raises SpecError with all that is wrong in files and overrides, in types, in parts and across them.
     """
     diagnosis = diagnose(model, source)
@@ -33,15 +40,23 @@ def validate(model: type[P], source: Source, checks: Sequence[Callable[[P], Iter
         job = salvage(model, source.data, doubts)
     else:
         job = model.model_validate_json(json.dumps(source.data), strict=True)
-    problems += _broken_rules(job, checks, doubts)
+    problems += _broken_rules(job, checks, doubts, None if problems else remembered)
     if problems:
         raise SpecError([replace(p, place=p.place or source.place(p.path)) for p in problems], source.name)
     return job
 
 
-def _broken_rules(job: P, checks: Sequence[Callable[[P], Iterable[Problem]]], doubts: Doubts) -> Iterator[Problem]:
+def _broken_rules(
+    job: P, checks: Sequence[Callable[[P], Iterable[Problem]]], doubts: Doubts, remembered: Remembered | None
+) -> Iterator[Problem]:
     for path, part in _parts(job, ()):
-        yield from _beyond_doubt(part.problems, path, doubts)
+        if remembered is None:
+            yield from _beyond_doubt(part.problems, path, doubts)
+            continue
+        key = path, type(part), part.model_dump_json()
+        if key not in remembered:
+            remembered[key] = tuple(_beyond_doubt(part.problems, path, doubts))
+        yield from remembered[key]
     for check in checks:
         yield from _beyond_doubt(functools.partial(check, job), (), doubts)
 
