@@ -3,26 +3,23 @@
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob
-from reforge.search.compilation import Search, compile_search
+from reforge.search.compilation import Search, compile_space
 from reforge.search.dimension import Choice, Range
+from reforge.search.sections import divide
 from reforge.spec import Part, load_source
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "../shared/data"
 
 
-class SearchOptions(Part):
-    """The sections that stand in these files beside the space, unread."""
-
-    kind: Literal["tune"]
-    name: str
-    metric: dict[str, str]
+class Unread(Part):
+    """The sections beside the space are the business of runs/."""
 
 
 @pytest.fixture
@@ -32,7 +29,10 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Search[Any, Any]]:
 
     def read(name: str, job: type[Part]) -> Search[Any, Any]:
         source = load_source(Path("search_spaces") / f"{name}.yaml", dotted=("space",))
-        return compile_search(source, job, SearchOptions)
+        sections = divide(source, job, Unread)
+        space, problems = compile_space(sections, job)
+        assert problems == []
+        return Search(Unread(), space, sections.base, job)
 
     return read
 
