@@ -46,7 +46,7 @@ def empty_batch() -> Batch:
 
 
 def part(whole: Batch, places: slice) -> Batch:
-    return Batch(*(None if values is None else values[places] for values in whole))
+    return Batch(*(None if values is None else values[places] for values in whole[:4]))
 
 
 def scores(objective: Objective, inputs: Inputs, seed: int = 0) -> Scores:

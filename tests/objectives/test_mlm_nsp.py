@@ -150,7 +150,7 @@ def test_new_pairs_in_every_epoch_and_the_same_ones_whatever_the_batch() -> None
     b = batch()
     whole = make_pairs(b, 3, vocabulary(), 0.5)
     places = np.array([70, 3, 99])
-    some = make_pairs(Batch(*(values[places] for values in b if values is not None)), 3, vocabulary(), 0.5)
+    some = make_pairs(Batch(*(values[places] for values in b[:4] if values is not None)), 3, vocabulary(), 0.5)
     for all_rows, some_rows in zip(whole, some, strict=True):
         assert np.array_equal(all_rows[places], some_rows)
     for other in (make_pairs(batch(epoch=1), 3, vocabulary(), 0.5), make_pairs(b, 4, vocabulary(), 0.5)):
