@@ -270,7 +270,9 @@ def split(batch: Batch, num_parts: int) -> list[Batch]:
 
 def blank(batch: Batch) -> Batch:
     """One row of zeros, which is padding, in the form of `batch`: it adds nothing to loss or gradient."""
-    return _map(batch, lambda array: np.zeros((1, *array.shape[1:]), array.dtype))
+    row = _map(batch, lambda array: np.zeros((1, *array.shape[1:]), array.dtype))
+    # Partners are as long as the longest that was drawn, and of no row none is.
+    return row if row.partners is None else row._replace(partners=row.ids)
 
 
 def _map(batch: Batch, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Batch:
