@@ -82,7 +82,7 @@ def reviews_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finetune_overrides(reviews_file: Path, storage: Path) -> list[str]:
     """What makes tests/tiny_finetune.yaml find its set and keep out of the repository."""
-    return [f"data.train.path={reviews_file}", f"run.storage={storage}"]
+    return [f"data.train.path={reviews_file}", f"run.storage={storage / 'finetunings'}"]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A run as one plain process does it: the folder it leaves, resuming it, and using it."""
 
 import json
+import time
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -118,6 +119,13 @@ def test_tensorboard_holds_every_curve_and_text(whole: RunFolder) -> None:
     assert all("[MASK]" in value for tag, values in text.items() if "samples" in tag for value in values)
 
 
+def wait_a_second(folder: RunFolder) -> None:
+    """Return in another second than the newest event file was begun in, which names it: TensorBoard reads by name."""
+    newest = max(int(file.name.split(".")[3]) for file in folder.tensorboard.iterdir())
+    while int(time.time()) <= newest:
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("kill", [5, *(pytest.param(step, marks=pytest.mark.slow) for step in (3, 8, 12))])
 def test_a_killed_run_goes_on_to_the_same_weights_and_curves(
     kill: int, whole: RunFolder, tiny_job: Callable[..., PretrainJob], prepared_folder: Path
@@ -128,6 +136,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_curves(
     assert not folder.result.exists()
     assert folder.status(job) is (RunStatus.NEW if kill == 3 else RunStatus.UNFINISHED)
     torch.manual_seed(5)
+    wait_a_second(folder)
     said = start(job, prepared_folder)
     assert ({"say": f"going on from step {kill // 4 * 4} of 12"} in said) is (kill > 3)
     assert folder.weights.read_bytes() == whole.weights.read_bytes()
