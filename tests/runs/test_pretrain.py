@@ -1,9 +1,9 @@
 """A run as one plain process does it: the folder it leaves, resuming it, and using it."""
 
 import json
-import time
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
