@@ -214,7 +214,7 @@ def wrap(model: Learner, world: World) -> nn.Module:
     if world.size == 1 or not has_regular_gradients(model):
         return model
     device_ids = [world.device] if world.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+    return DistributedDataParallel(model, device_ids=device_ids, forward_sync_buffers=False)
 
 
 def settle_buckets(model: nn.Module, state: LoopState, data: TrainingData, world: World) -> None:

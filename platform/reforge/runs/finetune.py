@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from reforge.loop import (
@@ -36,6 +35,7 @@ from reforge.runs.build import memory_of_a_worker
 from reforge.runs.encoder import Encoder, LoadReport, load_backbone, open_encoder
 from reforge.runs.finetune_job import FinetuneJob, FinetunePlan
 from reforge.runs.finetune_results import Answers, FinetuneResult, keep_results
+from reforge.runs.finished import read_weights
 from reforge.runs.folder import RunFolder
 from reforge.runs.tracker import Observer, Tracking, run_training
 from reforge.spec import UserError, render
@@ -221,7 +221,7 @@ def take_best(state: LoopState, folder: RunFolder) -> None:
         flaw = find_flaw(best)
         if flaw is not None:
             raise UserError(f"{best}, the best weights, is not complete ({flaw}); train.keep=last takes the last ones")
-        load_tensors(state.model, load_file(best / "model.safetensors"), source=best / "model.safetensors")
+        load_tensors(state.model, read_weights(best / "model.safetensors"), source=best / "model.safetensors")
 
 
 def answer(setup: Setup, state: LoopState, plan: FinetunePlan, world: World) -> Answers | None:

@@ -11,16 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save_file
-
 from reforge.corpora.labelled import Example
-from reforge.loop import Assessed, LoopState, named_tensors, score
+from reforge.loop import Assessed, LoopState, score
+from reforge.loop.checkpoint import as_json
 from reforge.models import count_parameters
 from reforge.runs.encoder import LoadReport
 from reforge.runs.finetune_job import FinetuneJob, FinetunePlan
-from reforge.runs.folder import RunFolder, storage_errors, write_atomically
+from reforge.runs.finished import keep_run
+from reforge.runs.folder import RunFolder, storage_errors
 from reforge.tasks import Scorecard, Task
-from reforge.tracking import TensorBoardSink, confusion_figure, per_class_figure, write_errors
+from reforge.tracking import TensorBoardSink, confusion_figure, per_class_figure, write_errors, write_whole
 
 if TYPE_CHECKING:
     from reforge.runs.finetune import Setup
@@ -92,7 +92,7 @@ def keep_results(
         assert assessed is not None
         keep_scores(folder, cards, result.step)
         keep_answers(folder, setup.task, labelled.examples, assessed)
-        write_atomically(folder.result, as_json(asdict(result)))
+        write_whole(folder.result, as_json(asdict(result)))
     return result
 
 
@@ -114,13 +114,9 @@ def keep_model(
         "train": {"precision": job.train.precision, "micro_batch_tokens": job.train.micro_batch_tokens},
         "seed": job.train.seed,
     }
-    writing = folder.weights.with_name(f".{folder.weights.name}.writing")
-    save_file({name: tensor.cpu() for name, tensor in named_tensors(state.model).items()}, writing)
-    writing.replace(folder.weights)
-    write_atomically(folder.tokenizer, setup.tokenizer.to_str(pretty=True))
-    write_atomically(folder.config, as_json(config))
+    keep_run(folder, state.model, setup.tokenizer, config)
     if report:
-        write_atomically(folder.path / "encoder.json", as_json(asdict(report)))
+        write_whole(folder.path / "encoder.json", as_json(asdict(report)))
 
 
 def keep_scores(folder: RunFolder, cards: dict[str, Scorecard], step: int) -> None:
@@ -144,7 +140,7 @@ def write_scores(folder: RunFolder, cards: dict[str, Scorecard]) -> dict[str, by
                 "names": card.confusion.names,
                 "counts": card.confusion.counts.tolist(),
             }
-    write_atomically(folder.path / "metrics.json", as_json(everything))
+    write_whole(folder.path / "metrics.json", as_json(everything))
     card = list(cards.values())[-1]
     pictures = {}
     if card.confusion:
@@ -167,9 +163,4 @@ def keep_answers(folder: RunFolder, task: Task, examples: Sequence[Example], ass
 def write_jsonl_of(folder: RunFolder, rows: Iterable[dict[str, Any]]) -> None:
     """predictions.jsonl, one answer a line."""
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(folder.path / "predictions.jsonl", lines)
-
-
-def as_json(value: object) -> str:
-    """`value` as readable JSON text."""
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    write_whole(folder.path / "predictions.jsonl", lines)

@@ -1,18 +1,22 @@
-"""What a finished run left to be loaded again: its configuration, its tokenizer and its weights."""
+"""What a run leaves to be loaded again: its configuration, its tokenizer and its weights."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
+from reforge.loop import named_tensors
+from reforge.loop.checkpoint import as_json
 from reforge.runs.folder import RunFolder
 from reforge.spec import UserError
+from reforge.tracking import write_whole
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,15 @@ class FinishedRun:
     def weights(self) -> dict[str, Tensor]:
         """The weights by name."""
         return read_weights(self.folder.weights)
+
+
+def keep_run(folder: RunFolder, model: nn.Module, tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
+    """Write what `FinishedRun` reads."""
+    writing = folder.weights.with_name(f".{folder.weights.name}.writing")
+    save_file({name: tensor.cpu() for name, tensor in named_tensors(model).items()}, writing, {"format": "pt"})
+    writing.replace(folder.weights)
+    write_whole(folder.tokenizer, tokenizer.to_str(pretty=True))
+    write_whole(folder.config, as_json(config))
 
 
 def _not_readable(folder: RunFolder) -> str:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from reforge.spec import Part, UserError, load_source, render
+from reforge.tracking import write_whole
 
 # A killed driver's workers may go on for some seconds before Ray ends them; a new start waits for their lock.
 LOCK_WAIT_SECONDS = 60.0
@@ -103,7 +104,7 @@ class RunFolder:
             try:
                 if self.status(job) is not RunStatus.FINISHED:
                     assert isinstance(job, Part)
-                    write_atomically(self.spec, render(job))
+                    write_whole(self.spec, render(job))
             except BaseException:
                 lock.close()
                 raise
@@ -164,13 +165,6 @@ def storage_errors(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:  # safetensors wraps the system's errors in its own
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"run.storage: cannot write the run's folder {folder}: {reason}") from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """`text` as the content of `path`: the old content or the new one, never a part."""
-    writing = path.with_name(f".{path.name}.writing")
-    writing.write_text(text, encoding="utf-8")
-    writing.replace(path)
 
 
 def diff(earlier: Any, now: Any, path: str = "") -> Iterator[str]:

@@ -12,11 +12,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from reforge.loop.checkpoint import as_json
 from reforge.runs.finetune_job import FinetuneJob
-from reforge.runs.finetune_results import FinetuneResult, as_json
-from reforge.runs.folder import RunFolder, RunStatus, storage_errors, write_atomically
+from reforge.runs.finetune_results import FinetuneResult
+from reforge.runs.folder import RunFolder, RunStatus, storage_errors
 from reforge.spec import UserError, render
-from reforge.tracking import TensorBoardSink
+from reforge.tracking import TensorBoardSink, write_whole
 
 MEMBERS = "members"
 
@@ -93,7 +94,7 @@ def summarise(job: FinetuneJob, results: Mapping[str, FinetuneResult]) -> Summar
     if job.has_members:
         folder = folder_of(job)
         with storage_errors(folder.path):
-            write_atomically(folder.spec, render(job))
+            write_whole(folder.spec, render(job))
             keep_curves(folder.tensorboard, summary)
             values = {
                 "members": {name: asdict(result) for name, result in summary.members.items()},
@@ -101,7 +102,7 @@ def summarise(job: FinetuneJob, results: Mapping[str, FinetuneResult]) -> Summar
                 "spread": {name: None if math.isnan(value) else value for name, value in summary.spread.items()},
                 "seconds": summary.seconds,
             }
-            write_atomically(folder.result, as_json(values))
+            write_whole(folder.result, as_json(values))
     return summary
 
 

@@ -4,7 +4,6 @@ Prepared --build--> LoopState --train()--> StepReport --> metrics.jsonl, TensorB
                         ^-- newest checkpoint    '--> checkpoints --> export
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,17 +12,19 @@ from typing import Any, TextIO
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from reforge.batches import Prepared, open_prepared
-from reforge.loop import LoopState, StepReport, World, named_tensors, seed_everything
+from reforge.loop import LoopState, StepReport, World, seed_everything
+from reforge.loop.checkpoint import as_json
 from reforge.models import BackboneOptions, count_parameters
 from reforge.objectives import Objective, Sample
 from reforge.runs.build import build_data, build_state, resolve_model
-from reforge.runs.folder import RunFolder, storage_errors, write_atomically
+from reforge.runs.finished import keep_run
+from reforge.runs.folder import RunFolder, storage_errors
 from reforge.runs.job import PretrainJob
 from reforge.runs.tracker import Observer, Tracking, run_training
 from reforge.spec import render
+from reforge.tracking import write_whole
 
 NUM_SAMPLES = 3
 
@@ -81,6 +82,8 @@ def pretrain(
         )
         data = build_data(prepared, job.train.eval_blocks)
         valid = run_training(state, data, job.train, job.optimizer, world, tracking)
+        if not valid:  # killed after the last step: nothing was left to train
+            valid = data.validate(state, job.train, world)
         seconds = time.monotonic() - started
         result = world.on_first(lambda: export(job, model, folder, prepared, state, valid, seconds))
     finally:
@@ -136,11 +139,6 @@ def export(
         "block_tokens": job.data.block_tokens,
     }
     with storage_errors(folder.path):
-        writing = folder.weights.with_name(f".{folder.weights.name}.writing")
-        tensors = {name: tensor.cpu() for name, tensor in named_tensors(state.model).items()}
-        save_file(tensors, writing, metadata={"format": "pt"})
-        writing.replace(folder.weights)
-        write_atomically(folder.tokenizer, prepared.tokenizer.to_str(pretty=True))
-        write_atomically(folder.config, json.dumps(config, indent=1) + "\n")
-        write_atomically(folder.result, json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n")
+        keep_run(folder, state.model, prepared.tokenizer, config)
+        write_whole(folder.result, as_json(asdict(result)))
     return result

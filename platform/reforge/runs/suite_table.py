@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from reforge.runs.folder import storage_errors
 from reforge.runs.members import Summary
@@ -25,7 +26,7 @@ def keep_table(suite: SuiteJob, finished: Sequence[tuple[SuiteRun, Summary]], be
         table = write_table(rows, references, suite.folder)
         board = TensorBoardSink(suite.folder / "tensorboard", purge_step=None)
         board.text(0, "results", table)
-        scores = {f"suite/{row.set_name}/{row.metric}/{row.encoder}": mean(row.scores) for row in rows}
+        scores = {f"suite/{row.set_name}/{row.metric}/{row.encoder}": fmean(row.scores) for row in rows}
         board.scalars(0, {name: score for name, score in scores.items() if not math.isnan(score)})
         board.close()
     return table
@@ -49,8 +50,3 @@ def rows_of(run: SuiteRun, summary: Summary) -> list[ResultRow]:
         for metric in run.job.task.metric_names
         if f"{scored_on}/{metric}" in members[0].metrics
     ]
-
-
-def mean(scores: Sequence[float]) -> float:
-    """The arithmetic mean."""
-    return sum(scores) / len(scores)

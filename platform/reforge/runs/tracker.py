@@ -53,7 +53,7 @@ class Tracking:
 def run_training(
     state: LoopState, data: TrainingData, plan: Plan, optimizer: OptimizerOptions, world: World, tracking: Tracking
 ) -> dict[str, float]:
-    """Go on from the newest checkpoint to the end; the validation figures after the last step.
+    """Go on from the newest checkpoint to the end; the validation figures of the last step, {} where none was left.
 
     Every process of the world must call it. Raises UserError for what stops a run and trying again would not mend.
     """
@@ -70,7 +70,7 @@ def run_training(
                 world.on_first(lambda: save(checkpoints, state, tracking, tracker))
             tracking.on_report(report)
             valid = report.valid
-        return valid or data.validate(state, plan, world)  # killed after the last step: nothing was left to train
+        return valid
 
 
 @contextmanager

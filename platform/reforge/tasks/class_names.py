@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from reforge.corpora.labelled import Example
 from reforge.corpora.records import nearest
@@ -54,6 +55,16 @@ def known(name: str, names: tuple[str, ...]) -> str:
     """How a message lists the classes, and which of them `name` probably means."""
     more = f" and {len(names) - NUM_SHOWN:,} more" if len(names) > NUM_SHOWN else ""
     return ", ".join(names[:NUM_SHOWN]) + more + nearest(name, names)
+
+
+def weights_of(
+    chosen: Literal["none", "balanced"] | Mapping[str, float], names: Sequence[str]
+) -> tuple[float, ...] | None:
+    """The weight of each name, 1 where none is chosen for it; None where all weigh 1."""
+    assert chosen != "balanced", "settle() turns balanced into numbers, from the training set"
+    if isinstance(chosen, str):
+        return None
+    return tuple(chosen.get(name, 1.0) for name in names)
 
 
 def balanced_weights(examples: Sequence[Example]) -> dict[str, float]:

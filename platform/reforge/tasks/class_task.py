@@ -13,7 +13,7 @@ from reforge.heads import Head, Level, Outputs
 from reforge.models import Backbone
 from reforge.spec import UserError
 from reforge.tasks.augmentation import Augmentation
-from reforge.tasks.class_names import balanced_weights, class_indices, class_name, class_names, known
+from reforge.tasks.class_names import balanced_weights, class_indices, class_name, class_names, known, weights_of
 from reforge.tasks.class_scores import class_scorecard
 from reforge.tasks.task import Array, Row, Scorecard, Task, TaskModel, TaskOptions, Verdict
 from reforge.tasks.text_model import ClassModel
@@ -56,10 +56,7 @@ class ClassOptions(TaskOptions):
 
     def weights(self, names: tuple[str, ...]) -> tuple[float, ...] | None:
         """The weight of each class, None where all weigh 1."""
-        assert self.class_weights != "balanced", "settle() turns balanced into numbers, from the training set"
-        if isinstance(self.class_weights, str):
-            return None
-        return tuple(self.class_weights.get(name, 1.0) for name in names)
+        return weights_of(self.class_weights, names)
 
 
 class ClassPrediction(NamedTuple):

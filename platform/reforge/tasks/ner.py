@@ -18,7 +18,7 @@ from reforge.models import Backbone
 from reforge.spec import Problem, UserError
 from reforge.tasks.alignment import OUTSIDE, unit_tags
 from reforge.tasks.augmentation import Augmentation
-from reforge.tasks.class_names import known
+from reforge.tasks.class_names import known, weights_of
 from reforge.tasks.decoding import decode
 from reforge.tasks.entity_scores import (
     CHARACTER_METRICS,
@@ -109,10 +109,7 @@ class NerOptions(TaskOptions):
 
     def weights(self, names: tuple[str, ...]) -> tuple[float, ...] | None:
         """The weight of each tag, None where all weigh 1."""
-        assert self.class_weights != "balanced", "settle() turns balanced into numbers, from the training set"
-        if isinstance(self.class_weights, str):
-            return None
-        return tuple(self.class_weights.get(name, 1.0) for name in names)
+        return weights_of(self.class_weights, names)
 
 
 class Ner(Task):

@@ -156,11 +156,6 @@ class QuestionAnswering(Task):
         return self.scorer.match(answered.text, [answer.text for answer in question.answers])
 
 
-def official_predictions(examples: Sequence[Example], predictions: Sequence[Answered]) -> dict[str, str]:
-    """What KorQuAD's and SQuAD's own scorers read: the answer to each question's id."""
-    return {example.key: answered.text for example, answered in zip(examples, predictions, strict=True)}
-
-
 def _excerpt(question: QuestionExample, answered: Answered) -> str:
     """The context around the true answer, or around what was answered where there is none."""
     places = [answer.start for answer in question.answers or ()]

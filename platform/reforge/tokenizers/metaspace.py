@@ -28,6 +28,7 @@ def one_space_normalizer() -> normalizers.Normalizer:
 
 
 def metaspace_decoder() -> decoders.Decoder:
+    """Words joined again, each mark of white space as a space."""
     return decoders.Metaspace(SPACE, prepend_scheme="always")
 
 

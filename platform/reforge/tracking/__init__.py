@@ -11,6 +11,7 @@ from reforge.tracking.progress import Lines, Progress
 from reforge.tracking.references import Reference, References, ResultRow, load_references
 from reforge.tracking.results_table import write_table
 from reforge.tracking.tensorboard import TensorBoardSink
+from reforge.tracking.whole_file import write_whole
 
 __all__ = [
     "Lines",
@@ -28,4 +29,5 @@ __all__ = [
     "show_entities",
     "write_errors",
     "write_table",
+    "write_whole",
 ]
