@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import takewhile
 from typing import Literal
 
@@ -23,6 +24,7 @@ HANDED_OUT = "handed_out"
 WHY = "why"
 SOURCE = "source"
 TRACEBACK = "traceback"
+FACTS = "facts"  # what was measured beside the metrics
 
 _BY_STATE: Mapping[TrialState, Outcome] = {
     TrialState.WAITING: "waiting",
@@ -46,6 +48,8 @@ class TrialRecord:
     intermediate: {step: value}
     why: of what was not finished
     seconds: from when it was handed out, None while it runs
+    began, ended: the same as times of the clock, UTC
+    facts: what was measured beside the metrics: {"num_parameters": 33_000_000, "peak_memory_gib": 1.2}
     """
 
     number: int
@@ -59,6 +63,9 @@ class TrialRecord:
     source: int | None
     seconds: float | None
     is_free: bool
+    began: datetime | None = None
+    ended: datetime | None = None
+    facts: Mapping[str, float | str] = field(default_factory=dict)
 
 
 def outcome_of(trial: FrozenTrial) -> Outcome:
@@ -109,6 +116,9 @@ def record_of(trial: FrozenTrial, space: Space) -> TrialRecord:
         source=attributes.get(SOURCE),
         seconds=None if duration is None else duration.total_seconds(),
         is_free=bool(attributes.get(FREE)),
+        began=trial.datetime_start,
+        ended=trial.datetime_complete,
+        facts=attributes.get(FACTS, {}),
     )
 
 

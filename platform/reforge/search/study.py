@@ -111,6 +111,11 @@ class Study:
         self._began = time.monotonic() - used
 
     @property
+    def optuna(self) -> optuna.Study:
+        """The study as Optuna has it, to be read."""
+        return self._study
+
+    @property
     def seconds_used(self) -> float:
         """By this start and all earlier ones."""
         return time.monotonic() - self._began
@@ -147,6 +152,11 @@ class Study:
         """Keeps what a running trial has reached at a step."""
         with reachable(self._where):
             self._teller.report(number, step, values)
+
+    def measured(self, number: int, facts: Mapping[str, float | str]) -> None:
+        """Keeps what was measured of a trial beside its metrics; before its end is told."""
+        with reachable(self._where):
+            self._teller.measured(number, facts)
 
     def finish(self, number: int, values: float | Sequence[float]) -> None:
         """A trial trained to its end. One that is not finite has diverged: told as pruned, so that it is avoided."""

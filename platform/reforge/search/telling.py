@@ -1,13 +1,13 @@
 """How each end of a trial is told to Optuna."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from reforge.search.judging import OnDuplicate, Verdict
-from reforge.search.records import FREE, HANDED_OUT, OUTCOME, SOURCE, TRACEBACK, WHY, is_finite, outcome_of
+from reforge.search.records import FACTS, FREE, HANDED_OUT, OUTCOME, SOURCE, TRACEBACK, WHY, is_finite, outcome_of
 
 _TRACEBACK_CHARS = 10_000
 # How Optuna itself writes that a constraint is broken; samplers then rank the trial below every feasible one.
@@ -37,6 +37,10 @@ class Teller:
             self._storage.set_trial_intermediate_value(self.id_of(number), step, float(values[0]))
         else:
             self._note(number, **{f"step {step}": list(values)})
+
+    def measured(self, number: int, facts: Mapping[str, float | str]) -> None:
+        """What was measured of a trial beside its metrics, in place of what was said of it before."""
+        self._note(number, **{FACTS: dict(facts)})
 
     def finish(self, number: int, values: float | Sequence[float]) -> None:
         """Optuna takes nan for a failure and then forgets the trial; as pruned it counts among the worst."""
