@@ -8,7 +8,7 @@ from reforge.loop.plan import Goal, Plan, TrainingData
 from reforge.loop.precision import Precision, resolve_precision
 from reforge.loop.state import Best, LoopState, seed_everything
 from reforge.loop.task_data import Assessed, LabelledSet, TaskData, assess, score
-from reforge.loop.train import StepReport, TrainingDiverged, TrainOptions, is_over, train
+from reforge.loop.train import StepReport, TrainingDiverged, TrainOptions, is_over, last_step, train
 from reforge.loop.world import World
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "assess",
     "evaluate",
     "is_over",
+    "last_step",
     "load_tensors",
     "named_tensors",
     "resolve_precision",

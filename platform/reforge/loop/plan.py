@@ -19,6 +19,7 @@ class Plan(Protocol):
     global_batch: what goes into a step, in the data's own measure
     micro_batch_tokens: what one worker puts through the model at once, at most
     patience: after how many evaluations without a better figure training stops; None: never before `max_steps`
+    stop_at_step: training ends there though the learning rate's schedule goes on to `max_steps`; None: it does not
     """
 
     @property
@@ -38,6 +39,9 @@ class Plan(Protocol):
 
     @property
     def patience(self) -> int | None: ...
+
+    @property
+    def stop_at_step(self) -> int | None: ...
 
 
 @dataclass(frozen=True)

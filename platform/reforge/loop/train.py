@@ -41,9 +41,11 @@ class TrainOptions(Part):
     compile: run the layers' dense parts through torch.compile; auto does not: on a CPU it gained 1 to 3 % for half a
         minute of compiling, on a GPU it has not been measured
     eval_blocks: how many validation blocks are scored (null: all)
+    stop_at_step: end there, though the learning rate's schedule goes on to max_steps; null: do not
     """
 
     max_steps: int = Field(20_000, ge=1)
+    stop_at_step: int | None = Field(None, ge=1)
     global_batch_tokens: int = Field(65_536, ge=1)
     micro_batch_tokens: int = Field(8_192, ge=1)
     precision: Precision = "auto"
@@ -121,7 +123,7 @@ def train(
         state.tokens_seen += rows.num_tokens
         seconds = time.perf_counter() - started
         valid = {}
-        if state.step % plan.eval_every_steps == 0 or state.step == plan.max_steps:
+        if state.step % plan.eval_every_steps == 0 or state.step == last_step(plan):
             valid = data.validate(state, plan, world)
         is_best = note_best(state, valid, data.goal)
         yield StepReport(
@@ -141,11 +143,16 @@ def train(
 
 def is_over(state: LoopState, plan: Plan) -> bool:
     """Whether there is nothing left to train: all steps made, or no better figure for too long."""
-    if state.step >= plan.max_steps:
+    if state.step >= last_step(plan):
         return True
     if plan.patience is None or state.best is None:
         return False
     return state.step - state.best.step >= plan.patience * plan.eval_every_steps
+
+
+def last_step(plan: Plan) -> int:
+    """The step after which training is over at the latest."""
+    return plan.max_steps if plan.stop_at_step is None else min(plan.max_steps, plan.stop_at_step)
 
 
 def rows_at_once(micro_batch_tokens: int, row_tokens: int) -> int:

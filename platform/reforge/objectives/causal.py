@@ -26,6 +26,7 @@ from reforge.tokenizers import Vocabulary
 class CausalLMOptions(ObjectiveOptions):
     """Causal language modelling; `tie_embeddings`: the output layer uses the token embeddings."""
 
+    metric_names: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits_per_byte", "accuracy")
     kind: Literal["causal"] = "causal"
     causal: ClassVar[bool] = True
     tie_embeddings: bool = False
@@ -45,7 +46,7 @@ class CausalLM(Objective):
 
     terms: Mapping[str, float] = {"causal": 1.0}
     count_names = ("num_correct",)
-    metric_names = ("loss", "perplexity", "bits_per_byte", "accuracy")
+    metric_names = CausalLMOptions.metric_names
 
     def __init__(self, options: CausalLMOptions, backbone: Backbone, vocabulary: Vocabulary) -> None:
         super().__init__()

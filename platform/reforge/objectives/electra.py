@@ -6,7 +6,7 @@ The discriminator is the `backbone` that fine-tuning takes up; the generator is 
 their embeddings. Shapes: B batch, T tokens, N masked positions, D d_model, V vocabulary.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,10 @@ class ElectraOptions(MaskingOptions):
     generator_weight, discriminator_weight: of the two means in the loss
     """
 
+    metric_names: ClassVar[tuple[str, ...]] = (
+        "loss", "generator_loss", "discriminator_loss", "perplexity", "bits_per_byte", "masked_accuracy",
+        "discriminator_accuracy", "replaced_precision", "replaced_recall",
+    )  # fmt: skip
     kind: Literal["electra"] = "electra"
     mask_token_prob: float = Field(1.0, ge=0, le=1)
     random_token_prob: float = Field(0.0, ge=0, le=1)
@@ -55,10 +59,7 @@ class Electra(Objective):
     count_names = (
         "generator_correct", "discriminator_correct", "true_positives", "predicted_positives", "actual_positives",
     )  # fmt: skip
-    metric_names = (
-        "loss", "generator_loss", "discriminator_loss", "perplexity", "bits_per_byte", "masked_accuracy",
-        "discriminator_accuracy", "replaced_precision", "replaced_recall",
-    )  # fmt: skip
+    metric_names = ElectraOptions.metric_names
 
     def __init__(
         self, options: ElectraOptions, discriminator: Backbone, generator: Backbone, vocabulary: Vocabulary

@@ -3,7 +3,7 @@
 Shapes: B batch, T tokens, N masked positions, D d_model, V vocabulary.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from reforge.tokenizers import Vocabulary
 class MaskedLMOptions(MaskingOptions):
     """Masked language modelling; `tie_embeddings`: the output layer uses the token embeddings."""
 
+    metric_names: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits_per_byte", "masked_accuracy")
     kind: Literal["mlm"] = "mlm"
     tie_embeddings: bool = False
 
@@ -34,7 +35,7 @@ class MaskedLM(Objective):
     """A backbone with an output layer that is applied at the masked positions only."""
 
     count_names = ("num_correct",)
-    metric_names = ("loss", "perplexity", "bits_per_byte", "masked_accuracy")
+    metric_names = MaskedLMOptions.metric_names
 
     def __init__(self, options: MaskedLMOptions, backbone: Backbone, vocabulary: Vocabulary) -> None:
         super().__init__()

@@ -30,6 +30,9 @@ class MaskedLMWithNextSentenceOptions(MaskingOptions):
     tie_embeddings: the output layer uses the token embeddings
     """
 
+    metric_names: ClassVar[tuple[str, ...]] = (
+        "loss", "mlm_loss", "nsp_loss", "perplexity", "bits_per_byte", "masked_accuracy", "nsp_accuracy",
+    )  # fmt: skip
     kind: Literal["mlm_nsp"] = "mlm_nsp"
     tie_embeddings: bool = False
     next_sentence_prob: float = Field(0.5, gt=0, lt=1)
@@ -48,9 +51,7 @@ class MaskedLMWithNextSentence(Objective):
 
     needs_partners = True
     count_names = ("mlm_correct", "nsp_correct")
-    metric_names = (
-        "loss", "mlm_loss", "nsp_loss", "perplexity", "bits_per_byte", "masked_accuracy", "nsp_accuracy",
-    )  # fmt: skip
+    metric_names = MaskedLMWithNextSentenceOptions.metric_names
 
     def __init__(self, options: MaskedLMWithNextSentenceOptions, backbone: Backbone, vocabulary: Vocabulary) -> None:
         super().__init__()

@@ -71,12 +71,14 @@ class ObjectiveOptions(Part, ABC):
     causal: whether tokens must not see what is after them
     num_segments: how many kinds of segment the inputs tell apart, 0 for none
     needs_partners: whether every sample comes with one of another document (`Batch.partners`)
+    metric_names: the figures that its validation gives, "loss" (the weighted sum) among them
     """
 
     kind: str
     causal: ClassVar[bool] = False
     num_segments: ClassVar[int] = 0
     needs_partners: ClassVar[bool] = False
+    metric_names: ClassVar[tuple[str, ...]]
 
     @property
     @abstractmethod

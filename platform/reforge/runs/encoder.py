@@ -6,6 +6,7 @@ config.json --> model options --drop layers, dropout--> backbone <--tensors, wit
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Encoder:
         """The run's tokenizer."""
         return self.run.tokenizer()
 
+    @cached_property
     def digest(self) -> str:
         """A digest of the weights' content."""
         with self.run.folder.weights.open("rb") as file:

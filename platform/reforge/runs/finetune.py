@@ -7,10 +7,12 @@ run or spec --> tokenizer, backbone --> TaskModel --> train() --> best weights -
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -36,7 +38,8 @@ from reforge.runs.encoder import Encoder, LoadReport, load_backbone, open_encode
 from reforge.runs.finetune_job import FinetuneJob, FinetunePlan
 from reforge.runs.finetune_results import Answers, FinetuneResult, keep_results
 from reforge.runs.finished import read_weights
-from reforge.runs.folder import RunFolder
+from reforge.runs.folder import RunFolder, held_on_first
+from reforge.runs.shared import Shared
 from reforge.runs.tracker import Observer, Tracking, run_training
 from reforge.spec import UserError, render
 from reforge.tasks import RowSet, Task, TaskModel, TaskOptions
@@ -45,20 +48,41 @@ from reforge.tasks.splitting import read_texts
 
 
 @dataclass(frozen=True)
-class Setup:
-    """A fine-tuning's parts before its first step."""
+class TaskRows:
+    """A task bound to a tokenizer, and the rows that it makes of the sets.
+
+    task_options: the spec's, with all decided that hangs on the training set
+    """
 
     task: Task
-    sets: Sets
+    task_options: TaskOptions
+    labels: tuple[str, ...]
     train: RowSet
     valid: LabelledSet
     test: LabelledSet | None
+
+    @classmethod
+    def of(cls, job: FinetuneJob, sets: Sets, tokenizer: Tokenizer) -> "TaskRows":
+        """The rows; raises UserError where there is none to train on."""
+        settled = job.task.settle(sets.train)
+        labels = settled.labels(sets.train)
+        task = settled.bind(labels, tokenizer, job.data.block_tokens)
+        train = LabelledSet.of(task, sets.train).rows
+        if not len(train):
+            raise UserError("data.train: no example gives a row to train on")
+        test = LabelledSet.of(task, sets.test) if sets.test else None
+        return cls(task, settled, labels, train, LabelledSet.of(task, sets.valid), test)
+
+
+@dataclass(frozen=True)
+class Setup(TaskRows):
+    """A fine-tuning's parts before its first step."""
+
+    sets: Sets
     tokenizer: Tokenizer
-    task_options: TaskOptions
     model: BackboneOptions
     frame: Frame
     encoder: Encoder | None
-    labels: tuple[str, ...]
 
 
 def finetune(
@@ -74,66 +98,87 @@ def finetune(
     for what stops a run and trying again would not mend.
     """
     started = time.monotonic()
+    with begin(job, RunFolder(run_folder), device, observe) as run:
+        for report in run.training():
+            on_report(report)
+        if job.train.keep == "best":
+            run.world.on_all(lambda: take_best(run.state, run.folder))
+        answers = answer(run)
+        seconds = time.monotonic() - started
+        return run.world.on_first(lambda: keep_results(run, answers, seconds))
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """A run whose folder is held, whose parts are built, and which has not trained yet.
+
+    report: which weights came from where, None from scratch
+    """
+
+    job: FinetuneJob
+    folder: RunFolder
+    setup: Setup
+    state: LoopState
+    plan: FinetunePlan
+    report: LoadReport | None
+    data: TaskData
+    world: World
+    observe: Observer
+
+    def training(self) -> Iterator[StepReport]:
+        """The steps that are left, kept and tracked."""
+        tracking = Tracking(
+            folder=self.folder,
+            title=render(self.job),
+            log_every_steps=self.job.train.log_every_steps,
+            checkpoint_every_steps=self.plan.eval_every_steps,
+            keep_checkpoints=1,
+            observe=self.observe,
+            panels=lambda board, step: None,
+        )
+        return run_training(self.state, self.data, self.plan, self.job.optimizer, self.world, tracking)
+
+
+@contextmanager
+def begin(
+    job: FinetuneJob, folder: RunFolder, device: torch.device, observe: Observer, shared: Shared | None = None
+) -> Iterator[Finetuning]:
+    """The run, held against other processes as long as the context lasts; every process of the world must enter it.
+
+    shared: what earlier runs of this process made
+    """
     world = World.current(device)
-    folder = RunFolder(run_folder)
-    held: list[TextIO] = []  # kept open, and so locked, until this function ends
-    world.on_first(lambda: held.append(folder.claim(job)))
-    try:
-        setup = world.on_all(lambda: set_up(job, world))
+    with held_on_first(folder, job, world):
+        setup = world.on_all(lambda: set_up(job, world, shared))
         state, report = world.on_all(lambda: start_state(job, setup, device))
         plan = job.train.plan(setup.train.steps_in_epoch(job.train.batch_size))
         if world.is_first:
             for line in notes(setup, report):
                 observe({"note": line})
-        tracking = Tracking(
-            folder=folder,
-            title=render(job),
-            log_every_steps=job.train.log_every_steps,
-            checkpoint_every_steps=plan.eval_every_steps,
-            keep_checkpoints=1,
-            observe=observe,
-            on_report=on_report,
-            panels=lambda board, step: None,
-        )
         metric, mode = job.task.goal
         data = TaskData(setup.task, setup.train, setup.valid, Goal(metric, mode))
-        run_training(state, data, plan, job.optimizer, world, tracking)
-        if job.train.keep == "best":
-            world.on_all(lambda: take_best(state, folder))
-        answers = answer(setup, state, plan, world)
-        seconds = time.monotonic() - started
-        result = world.on_first(lambda: keep_results(job, folder, setup, state, plan, report, answers, seconds))
-    finally:
-        for file in held:
-            file.close()
-    return result
+        yield Finetuning(job, folder, setup, state, plan, report, data, world, observe)
 
 
-def set_up(job: FinetuneJob, world: World) -> Setup:
+def set_up(job: FinetuneJob, world: World, shared: Shared | None = None) -> Setup:
     """Sets, tokenizer, task, rows and the resolved model's options; the same on every process."""
-    sets = Sets.read(job.data)
-    encoder = open_encoder(job.encoder.run) if job.encoder.run is not None else None
-    tokenizer = encoder.tokenizer if encoder else train_tokenizer(job, sets)
-    settled = job.task.settle(sets.train)
-    labels = settled.labels(sets.train)
-    task = settled.bind(labels, tokenizer, job.data.block_tokens)
-    train = LabelledSet.of(task, sets.train).rows
-    if not len(train):
-        raise UserError("data.train: no example gives a row to train on")
-    model, frame = resolve_model(job, encoder, tokenizer.get_vocab_size(), task.num_segments, world)
-    return Setup(
-        task=task,
-        sets=sets,
-        train=train,
-        valid=LabelledSet.of(task, sets.valid),
-        test=LabelledSet.of(task, sets.test) if sets.test else None,
-        tokenizer=tokenizer,
-        task_options=settled,
-        model=model,
-        frame=frame,
-        encoder=encoder,
-        labels=labels,
+    shared = shared or Shared()
+    of_data = job.data.model_dump_json()
+    sets = shared.get("sets", of_data, lambda: Sets.read(job.data))
+    encoder = None
+    if job.encoder.run is not None:
+        encoder = shared.get("encoder", str(job.encoder.run), partial(open_encoder, job.encoder.run))
+        vocabulary = str(job.encoder.run)
+        tokenizer = shared.get("tokenizer", vocabulary, lambda: encoder.tokenizer)
+    else:
+        assert job.tokenizer is not None
+        vocabulary = f"{job.tokenizer.model_dump_json()} {of_data}"
+        tokenizer = shared.get("tokenizer", vocabulary, lambda: train_tokenizer(job, sets))
+    rows = shared.get(
+        "rows", f"{job.task.model_dump_json()} {of_data} {vocabulary}", lambda: TaskRows.of(job, sets, tokenizer)
     )
+    model, frame = resolve_model(job, encoder, tokenizer.get_vocab_size(), rows.task.num_segments, world)
+    return Setup(sets=sets, tokenizer=tokenizer, model=model, frame=frame, encoder=encoder, **vars(rows))
 
 
 def train_tokenizer(job: FinetuneJob, sets: Sets) -> Tokenizer:
@@ -200,7 +245,7 @@ def build_model(job: FinetuneJob, task: Task, options: BackboneOptions, frame: F
 
 def fingerprint(setup: Setup, report: LoadReport | None) -> str:
     """A digest of what training starts from: rows, labels, the encoder's weights."""
-    encoder = setup.encoder.digest() if setup.encoder and report else ""
+    encoder = setup.encoder.digest if setup.encoder and report else ""
     parts = json.dumps([setup.train.fingerprint(), setup.valid.rows.fingerprint(), list(setup.labels), encoder])
     return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
@@ -224,13 +269,14 @@ def take_best(state: LoopState, folder: RunFolder) -> None:
         load_tensors(state.model, read_weights(best / "model.safetensors"), source=best / "model.safetensors")
 
 
-def answer(setup: Setup, state: LoopState, plan: FinetunePlan, world: World) -> Answers | None:
+def answer(run: Finetuning) -> Answers | None:
     """Predictions for the validation and the test set, on the first process."""
-    model = state.model
+    model, setup = run.state.model, run.setup
     assert isinstance(model, TaskModel)
 
     def of(labelled: LabelledSet) -> Any:
-        return assess(model, setup.task, labelled, world, plan.precision, state.seed, plan.micro_batch_tokens)
+        precision, at_once = run.plan.precision, run.plan.micro_batch_tokens
+        return assess(model, setup.task, labelled, run.world, precision, run.state.seed, at_once)
 
     valid = of(setup.valid)
     test = of(setup.test) if setup.test else None

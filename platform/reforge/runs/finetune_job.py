@@ -59,6 +59,7 @@ class FinetunePlan:
     precision: Precision
     eval_every_steps: int
     patience: int | None
+    stop_at_step: int | None
 
 
 class FinetuneTrainOptions(Part):
@@ -69,6 +70,7 @@ class FinetuneTrainOptions(Part):
     micro_batch_tokens: what one worker puts through the model at once, at most
     evals_per_epoch: how often the validation set is scored
     patience: stop after so many evaluations without a better score; null goes on to max_epochs
+    stop_at_step: end there, though the learning rate's schedule goes on to max_epochs; null: do not
     keep: the weights that were best on the validation set, or the last
     """
 
@@ -78,6 +80,7 @@ class FinetuneTrainOptions(Part):
     precision: Precision = "auto"
     evals_per_epoch: int = Field(1, ge=1)
     patience: int | None = Field(None, ge=1)
+    stop_at_step: int | None = Field(None, ge=1)
     keep: Literal["best", "last"] = "best"
     log_every_steps: int = Field(10, ge=1)
     seed: Seed = 1
@@ -91,6 +94,7 @@ class FinetuneTrainOptions(Part):
             precision=self.precision,
             eval_every_steps=max(1, round(steps_in_epoch / self.evals_per_epoch)),
             patience=self.patience,
+            stop_at_step=self.stop_at_step,
         )
 
 
@@ -229,5 +233,6 @@ class FinetuneJob(Part):
         spec = self.model_dump(mode="json", exclude={"scale", "run", "name", "repeat"})
         for key, source in self.data.sources.items():
             spec["data"][key] = source.identity()
-        del spec["train"]["log_every_steps"]
+        for key in ("log_every_steps", "micro_batch_tokens"):  # the latter changes how sums are rounded, no more
+            del spec["train"][key]
         return spec

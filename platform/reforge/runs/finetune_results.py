@@ -12,18 +12,16 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from reforge.corpora.labelled import Example
-from reforge.loop import Assessed, LoopState, score
+from reforge.loop import Assessed, score
 from reforge.loop.checkpoint import as_json
 from reforge.models import count_parameters
-from reforge.runs.encoder import LoadReport
-from reforge.runs.finetune_job import FinetuneJob, FinetunePlan
 from reforge.runs.finished import keep_run
 from reforge.runs.folder import RunFolder, storage_errors
 from reforge.tasks import Scorecard, Task
 from reforge.tracking import TensorBoardSink, confusion_figure, per_class_figure, write_errors, write_whole
 
 if TYPE_CHECKING:
-    from reforge.runs.finetune import Setup
+    from reforge.runs.finetune import Finetuning
 
 CONFIG_FORMAT = 1
 
@@ -55,18 +53,10 @@ class FinetuneResult:
         return cls(**values)
 
 
-def keep_results(
-    job: FinetuneJob,
-    folder: RunFolder,
-    setup: "Setup",
-    state: LoopState,
-    plan: FinetunePlan,
-    report: LoadReport | None,
-    answers: Answers | None,
-    seconds: float,
-) -> FinetuneResult:
+def keep_results(run: "Finetuning", answers: Answers | None, seconds: float) -> FinetuneResult:
     """Write the files that make the folder usable on its own, the result last."""
     assert answers is not None
+    job, folder, setup, state = run.job, run.folder, run.setup, run.state
     cards = {"valid": score(setup.task, setup.valid, answers.valid)}
     metrics = {f"valid/{name}": value for name, value in cards["valid"].metrics.items()}
     metrics["valid/loss"] = answers.valid.loss
@@ -77,7 +67,7 @@ def keep_results(
     result = FinetuneResult(
         step=state.step,
         best_step=state.best.step if state.best and job.train.keep == "best" else state.step,
-        epochs=state.step / setup.train.steps_in_epoch(plan.global_batch),
+        epochs=state.step / setup.train.steps_in_epoch(run.plan.global_batch),
         num_parameters=sum(p.numel() for p in state.model.parameters()),
         num_trainable=count_parameters(state.model),
         num_examples={"train": len(setup.sets.train), "valid": len(setup.sets.valid), "test": len(setup.sets.test)},
@@ -85,7 +75,7 @@ def keep_results(
         seconds=seconds,
     )
     with storage_errors(folder.path):
-        keep_model(job, folder, setup, state, report)
+        keep_model(run)
         last = "test" if "test" in cards else "valid"
         labelled, assessed = (setup.test, answers.test) if last == "test" else (setup.valid, answers.valid)
         assert labelled is not None
@@ -96,10 +86,9 @@ def keep_results(
     return result
 
 
-def keep_model(
-    job: FinetuneJob, folder: RunFolder, setup: "Setup", state: LoopState, report: LoadReport | None
-) -> None:
+def keep_model(run: "Finetuning") -> None:
     """Weights, tokenizer, and what is needed to build the model again."""
+    job, setup = run.job, run.setup
     config = {
         "format": CONFIG_FORMAT,
         "kind": "finetune",
@@ -114,9 +103,9 @@ def keep_model(
         "train": {"precision": job.train.precision, "micro_batch_tokens": job.train.micro_batch_tokens},
         "seed": job.train.seed,
     }
-    keep_run(folder, state.model, setup.tokenizer, config)
-    if report:
-        write_whole(folder.path / "encoder.json", as_json(asdict(report)))
+    keep_run(run.folder, run.state.model, setup.tokenizer, config)
+    if run.report:
+        write_whole(run.folder.path / "encoder.json", as_json(asdict(run.report)))
 
 
 def keep_scores(folder: RunFolder, cards: dict[str, Scorecard], step: int) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TextIO
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
+from reforge.loop import World
 from reforge.spec import Part, UserError, load_source, render
 from reforge.tracking import write_whole
 
@@ -47,10 +48,15 @@ class RunStatus(Enum):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of a run; `kept_in` is the folder that a run which has begun is known by."""
+    """The paths of a run.
+
+    kept_in: the folder that a run which has begun is known by
+    curves: where TensorBoard's event files lie; None: in the run's own folder
+    """
 
     path: Path
     kept_in: str = "checkpoints"
+    curves: Path | None = None
 
     @property
     def spec(self) -> Path:
@@ -80,7 +86,7 @@ class RunFolder:
     @property
     def tensorboard(self) -> Path:
         """TensorBoard's event files."""
-        return self.path / "tensorboard"
+        return self.curves or self.path / "tensorboard"
 
     @property
     def checkpoints(self) -> Path:
@@ -155,6 +161,18 @@ class RunFolder:
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()
         return file
+
+
+@contextmanager
+def held_on_first(folder: RunFolder, job: Job, world: World) -> Iterator[None]:
+    """The right to write the folder, on the first process, as long as the context lasts; every process must enter."""
+    held: list[TextIO] = []  # kept open, and so locked
+    world.on_first(lambda: held.append(folder.claim(job)))
+    try:
+        yield
+    finally:
+        for file in held:
+            file.close()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pydantic import Field
 from reforge.batches import Data
 from reforge.batches.cache import ShardCache
 from reforge.corpora.place import Place
-from reforge.loop import OptimizerOptions, TrainOptions
+from reforge.loop import OptimizerOptions, TrainOptions, last_step
 from reforge.models import AnyBackbone
 from reforge.objectives import AnyObjective
 from reforge.spec import Part, Problem
@@ -133,7 +133,7 @@ class PretrainJob(Part):
 
     def is_done(self, result: dict[str, Any]) -> bool:
         """Whether a run with this result has made all steps."""
-        return bool(result["step"] >= self.train.max_steps)
+        return bool(result["step"] >= last_step(self.train))
 
     def identity(self) -> dict[str, Any]:
         """The part of the spec that decides what is learnt: a run goes on only under the same identity.

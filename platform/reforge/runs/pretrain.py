@@ -5,22 +5,23 @@ Prepared --build--> LoopState --train()--> StepReport --> metrics.jsonl, TensorB
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import torch
 
 from reforge.batches import Prepared, open_prepared
-from reforge.loop import LoopState, StepReport, World, seed_everything
+from reforge.loop import CorpusData, LoopState, StepReport, World, seed_everything
 from reforge.loop.checkpoint import as_json
 from reforge.models import BackboneOptions, count_parameters
 from reforge.objectives import Objective, Sample
 from reforge.runs.build import build_data, build_state, resolve_model
 from reforge.runs.finished import keep_run
-from reforge.runs.folder import RunFolder, storage_errors
+from reforge.runs.folder import RunFolder, held_on_first, storage_errors
 from reforge.runs.job import PretrainJob
 from reforge.runs.tracker import Observer, Tracking, run_training
 from reforge.spec import render
@@ -60,36 +61,62 @@ def pretrain(
     on every process. Raises UserError for what stops a run and trying again would not mend.
     """
     started = time.monotonic()
+    with begin(job, RunFolder(run_folder), device, observe, prepared_folder) as run:
+        valid: dict[str, float] = {}
+        for report in run.training():
+            on_report(report)
+            valid = report.valid
+        if not valid:  # killed after the last step: nothing was left to train
+            valid = run.data.validate(run.state, job.train, run.world)
+        seconds = time.monotonic() - started
+        return run.world.on_first(lambda: export(job, run, valid, seconds))
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A run whose folder is held, whose parts are built, and which has not trained yet.
+
+    model: the job's, with every `auto` decided
+    """
+
+    job: PretrainJob
+    folder: RunFolder
+    prepared: Prepared
+    model: BackboneOptions
+    state: LoopState
+    data: CorpusData
+    world: World
+    observe: Observer
+
+    def training(self) -> Iterator[StepReport]:
+        """The steps that are left, kept and tracked."""
+        train, state = self.job.train, self.state
+        tracking = Tracking(
+            folder=self.folder,
+            title=render(self.job),
+            log_every_steps=train.log_every_steps,
+            checkpoint_every_steps=train.checkpoint_every_steps,
+            keep_checkpoints=train.keep_checkpoints,
+            observe=self.observe,
+            panels=lambda board, step: board.text(step, "samples", as_markdown(draw_samples(state, self.prepared))),
+        )
+        return run_training(state, self.data, train, self.job.optimizer, self.world, tracking)
+
+
+@contextmanager
+def begin(
+    job: PretrainJob, folder: RunFolder, device: torch.device, observe: Observer, prepared_folder: Path
+) -> Iterator[Pretraining]:
+    """The run, held against other processes as long as the context lasts; every process of the world must enter it."""
     world = World.current(device)
     prepared = world.on_all(lambda: open_prepared(prepared_folder, job.data, job.run.shard_cache))
-    folder = RunFolder(run_folder)
-    held: list[TextIO] = []  # kept open, and so locked, until this function ends
-    world.on_first(lambda: held.append(folder.claim(job)))
-    try:
+    with held_on_first(folder, job, world):
         model, notes = resolve_model(job, prepared.tokenizer.get_vocab_size(), world)
         state = build_state(job, prepared, device, model)
         for note in notes if world.is_first else []:
             observe({"say": note})
-        tracking = Tracking(
-            folder=folder,
-            title=render(job),
-            log_every_steps=job.train.log_every_steps,
-            checkpoint_every_steps=job.train.checkpoint_every_steps,
-            keep_checkpoints=job.train.keep_checkpoints,
-            observe=observe,
-            on_report=on_report,
-            panels=lambda board, step: board.text(step, "samples", as_markdown(draw_samples(state, prepared))),
-        )
         data = build_data(prepared, job.train.eval_blocks)
-        valid = run_training(state, data, job.train, job.optimizer, world, tracking)
-        if not valid:  # killed after the last step: nothing was left to train
-            valid = data.validate(state, job.train, world)
-        seconds = time.monotonic() - started
-        result = world.on_first(lambda: export(job, model, folder, prepared, state, valid, seconds))
-    finally:
-        for file in held:
-            file.close()
-    return result
+        yield Pretraining(job, folder, prepared, model, state, data, world, observe)
 
 
 def draw_samples(state: LoopState, prepared: Prepared) -> list[Sample]:
@@ -110,35 +137,28 @@ def as_markdown(samples: list[Sample]) -> str:
     return "\n\n---\n\n".join(f"{sample.text}\n\n**{sample.outcome}**" for sample in samples)
 
 
-def export(
-    job: PretrainJob,
-    model: BackboneOptions,
-    folder: RunFolder,
-    prepared: Prepared,
-    state: LoopState,
-    valid: dict[str, float],
-    seconds: float,
-) -> PretrainResult:
+def export(job: PretrainJob, run: Pretraining, valid: dict[str, float], seconds: float) -> PretrainResult:
     """Write the files that make the folder usable on its own, the result last.
 
     The model's options go in as they were decided here: elsewhere `auto` could mean another attention.
     """
+    state, vocab_size = run.state, run.prepared.tokenizer.get_vocab_size()
     result = PretrainResult(
         step=state.step,
         tokens_seen=state.tokens_seen,
         num_parameters=count_parameters(state.model),
         metrics=valid,
-        samples=draw_samples(state, prepared),
+        samples=draw_samples(state, run.prepared),
         seconds=seconds,
     )
     config = {
         "format": 1,
-        "model": model.model_dump(mode="json"),
+        "model": run.model.model_dump(mode="json"),
         "objective": job.objective.model_dump(mode="json"),
-        "vocab_size": prepared.tokenizer.get_vocab_size(),
+        "vocab_size": vocab_size,
         "block_tokens": job.data.block_tokens,
     }
-    with storage_errors(folder.path):
-        keep_run(folder, state.model, prepared.tokenizer, config)
-        write_whole(folder.result, as_json(asdict(result)))
+    with storage_errors(run.folder.path):
+        keep_run(run.folder, state.model, run.prepared.tokenizer, config)
+        write_whole(run.folder.result, as_json(asdict(result)))
     return result

@@ -18,6 +18,7 @@ from reforge.loop import (
     StepReport,
     TrainingData,
     World,
+    last_step,
     restore,
     train,
 )
@@ -36,7 +37,6 @@ class Tracking:
     title: the job's spec, for TensorBoard
     observe: gets progress events on the first process: {"step": ...}, {"note": line} of what goes as it should,
         {"say": line} of what does not
-    on_report: gets every report on every process
     panels: adds texts or images to TensorBoard at a step that was validated
     """
 
@@ -46,31 +46,28 @@ class Tracking:
     checkpoint_every_steps: int
     keep_checkpoints: int
     observe: Observer
-    on_report: Callable[[StepReport], None]
     panels: Panels
 
 
 def run_training(
     state: LoopState, data: TrainingData, plan: Plan, optimizer: OptimizerOptions, world: World, tracking: Tracking
-) -> dict[str, float]:
-    """Go on from the newest checkpoint to the end; the validation figures of the last step, {} where none was left.
+) -> Iterator[StepReport]:
+    """Go on from the newest checkpoint to the end, a report a step; what a report is of is tracked and kept by then.
 
-    Every process of the world must call it. Raises UserError for what stops a run and trying again would not mend.
+    Every process of the world must consume it in step; one that closes it early leaves a run that can be gone on with.
+    Raises UserError for what stops a run and trying again would not mend.
     """
     checkpoints = Checkpoints(tracking.folder.checkpoints, lambda line: tracking.observe({"say": line}))
     newest = world.on_first(checkpoints.newest_complete)
     if newest is not None:
         world.on_all(lambda: restore(state, newest))
-    valid: dict[str, float] = {}
     with tracker_on_first(tracking, state, plan, world) as tracker:
         for report in train(state, data, plan, optimizer, world):
             if tracker:
                 tracker.take(report)
             if report.is_last or report.is_best or report.step % tracking.checkpoint_every_steps == 0:
                 world.on_first(lambda: save(checkpoints, state, tracking, tracker))
-            tracking.on_report(report)
-            valid = report.valid
-        return valid
+            yield report
 
 
 @contextmanager
@@ -108,10 +105,10 @@ class Tracker:
         self.log = MetricsLog(folder.metrics, resume_step=state.step)
         self.board = TensorBoardSink(folder.tensorboard, purge_step=state.step + 1 if resumed else None)
         if resumed:
-            tracking.observe({"say": f"going on from step {state.step:,} of {plan.max_steps:,}"})
+            tracking.observe({"say": f"going on from step {state.step:,} of {last_step(plan):,}"})
         else:
             self.board.text(0, "spec", f"```yaml\n{tracking.title}```")
-        tracking.observe({"total": plan.max_steps})
+        tracking.observe({"total": last_step(plan)})
         tracking.observe({"start": state.step})
 
     def take(self, report: StepReport) -> None:
