@@ -98,7 +98,7 @@ def finetune(
     for what stops a run and trying again would not mend.
     """
     started = time.monotonic()
-    with begin(job, RunFolder(run_folder), device, observe) as run:
+    with begin_finetuning(job, RunFolder(run_folder), device, observe) as run:
         for report in run.training():
             on_report(report)
         if job.train.keep == "best":
@@ -140,7 +140,7 @@ class Finetuning:
 
 
 @contextmanager
-def begin(
+def begin_finetuning(
     job: FinetuneJob, folder: RunFolder, device: torch.device, observe: Observer, shared: Shared | None = None
 ) -> Iterator[Finetuning]:
     """The run, held against other processes as long as the context lasts; every process of the world must enter it.

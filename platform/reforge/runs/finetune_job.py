@@ -233,6 +233,7 @@ class FinetuneJob(Part):
         spec = self.model_dump(mode="json", exclude={"scale", "run", "name", "repeat"})
         for key, source in self.data.sources.items():
             spec["data"][key] = source.identity()
-        for key in ("log_every_steps", "micro_batch_tokens"):  # the latter changes how sums are rounded, no more
+        # How far it goes and how it is looked at may change; how it is divided changes how sums are rounded, no more.
+        for key in ("log_every_steps", "micro_batch_tokens", "stop_at_step"):
             del spec["train"][key]
         return spec

@@ -61,7 +61,7 @@ def pretrain(
     on every process. Raises UserError for what stops a run and trying again would not mend.
     """
     started = time.monotonic()
-    with begin(job, RunFolder(run_folder), device, observe, prepared_folder) as run:
+    with begin_pretraining(job, RunFolder(run_folder), device, observe, prepared_folder) as run:
         valid: dict[str, float] = {}
         for report in run.training():
             on_report(report)
@@ -104,7 +104,7 @@ class Pretraining:
 
 
 @contextmanager
-def begin(
+def begin_pretraining(
     job: PretrainJob, folder: RunFolder, device: torch.device, observe: Observer, prepared_folder: Path
 ) -> Iterator[Pretraining]:
     """The run, held against other processes as long as the context lasts; every process of the world must enter it."""

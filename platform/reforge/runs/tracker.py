@@ -5,6 +5,7 @@ train() --StepReport--> metrics.jsonl, TensorBoard, progress
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ from reforge.loop import (
 )
 from reforge.runs.folder import RunFolder, storage_errors
 from reforge.spec import UserError
-from reforge.tracking import MetricsLog, TensorBoardSink
+from reforge.tracking import MetricsLog, TensorBoardSink, read_metrics
+
+SECONDS = "train/seconds"  # of training and evaluation, all starts of the run together
 
 Observer = Callable[[Mapping[str, Any]], None]
 Panels = Callable[[TensorBoardSink, int], None]
@@ -103,6 +106,8 @@ class Tracker:
         self.trouble: OSError | None = None
         folder, resumed = tracking.folder, state.step > 0
         self.log = MetricsLog(folder.metrics, resume_step=state.step)
+        earlier = read_metrics(folder.metrics)
+        self.began = time.monotonic() - (earlier[-1].get(SECONDS, 0.0) if earlier else 0.0)
         self.board = TensorBoardSink(folder.tensorboard, purge_step=state.step + 1 if resumed else None)
         if resumed:
             tracking.observe({"say": f"going on from step {state.step:,} of {last_step(plan):,}"})
@@ -131,6 +136,7 @@ class Tracker:
                 "train/tokens_per_second": report.tokens_per_second,
                 "train/tokens_seen": report.tokens_seen,
                 "train/epoch": report.epoch,
+                SECONDS: time.monotonic() - self.began,
                 **{f"valid/{name}": value for name, value in report.valid.items()},
             }
             self.log.write(report.step, values)

@@ -1,17 +1,14 @@
 """The `metric:` and `search:` sections of a search's spec."""
 
-import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from reforge.search.durations import duration_problems, seconds_in
 from reforge.search.samplers import SAMPLERS, SamplerOptions, TPEOptions
 from reforge.spec import Part, one_of
 from reforge.spec.problem import Problem
-
-_UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
 
 if TYPE_CHECKING:
     AnySampler = SamplerOptions
@@ -25,11 +22,13 @@ class MetricOptions(Part):
     name: a number that the job reports, "valid/accuracy"
     mode: max or min
     scope: which of a trial's reports counts: the best, the last, or the mean of all
+    insist: take it though it says another thing in each trial, as a loss does where the vocabulary is searched
     """
 
     name: str = Field(min_length=1)
     mode: Literal["max", "min"] = "max"
     scope: Literal["best", "last", "mean"] = "best"
+    insist: bool = False
 
 
 class WarmStartOptions(Part):
@@ -52,7 +51,8 @@ class SearchOptions(Part):
 
     sampler: draws the trials; its seed is that of the whole sequence
     num_trials: trials that are handed out; draws that cost nothing (infeasible, known already) do not count
-    max_concurrent: trials at a time
+    max_concurrent: trials at a time; auto: as many as the cluster has room for. One at a time draws the same trials
+        each time; of several, which one ends first has a say in what is drawn next
     time_budget: no trial starts after it, "30m", "2h" or "1h30m", all starts of the search together; null: no limit
     points_to_evaluate: trials to begin with, {path: value}; what a point leaves out is drawn
     warm_start: an earlier study to start from
@@ -65,7 +65,7 @@ class SearchOptions(Part):
 
     sampler: AnySampler = TPEOptions()
     num_trials: int = Field(20, ge=1)
-    max_concurrent: int = Field(1, ge=1)
+    max_concurrent: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     time_budget: str | None = None
     points_to_evaluate: tuple[dict[str, Any], ...] = ()
     warm_start: WarmStartOptions | None = None
@@ -75,12 +75,9 @@ class SearchOptions(Part):
 
     def problems(self) -> Iterator[Problem]:
         """A time is a number with its unit."""
-        if self.time_budget is not None and not _DURATION.fullmatch(self.time_budget):
-            yield Problem(("time_budget",), "must be a time such as 45s, 30m, 2h or 1h30m", self.time_budget)
+        yield from duration_problems(("time_budget",), self.time_budget)
 
     @property
     def time_budget_seconds(self) -> float | None:
         """The same in seconds."""
-        if self.time_budget is None:
-            return None
-        return sum(_UNITS[part[-1]] * float(part[:-1]) for part in re.findall(r"[\d.]+[dhms]", self.time_budget))
+        return None if self.time_budget is None else seconds_in(self.time_budget)

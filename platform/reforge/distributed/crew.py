@@ -1,0 +1,172 @@
+"""The processes that train a trial: the trial's own actor alone, or workers in the trial's placement group.
+
+The workers of a crew, their process group and what they have loaded stay from trial to trial.
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+import ray
+import torch.distributed as dist
+from ray.exceptions import RayActorError
+from ray.util import get_current_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from reforge.runs.trial import TrialTask
+from reforge.runs.trial_process import Advance, TrialProcess, Trouble
+
+# How long the others may still take once one of them is in trouble: they may wait for it in a collective.
+_GRACE_SECONDS = 10.0
+_JOIN_TIMEOUT = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class CrewShape:
+    """How many processes train a trial, what each gets, and the driver's working directory."""
+
+    num_workers: int
+    cpus: int
+    gpus: float
+    cwd: str
+
+
+class Crew(Protocol):
+    """One or several processes as one."""
+
+    def begin(self, task: TrialTask) -> None:
+        """Take on a trial."""
+
+    def advance(self) -> Advance:
+        """Train until there is something to judge."""
+
+    def leave(self) -> None:
+        """End the processes."""
+
+
+def hire(shape: CrewShape) -> Crew:
+    """The crew of a trial, in the trial's own actor."""
+    return Alone(shape) if shape.num_workers == 1 else Together(shape)
+
+
+class Alone(TrialProcess):
+    """The actor of the trial itself."""
+
+    def __init__(self, shape: CrewShape) -> None:
+        super().__init__(shape.cwd, shape.cpus, shape.gpus)
+
+    def leave(self) -> None:
+        """The actor goes on to its end."""
+        self.end()
+
+
+class Together:
+    """Workers that train data-parallel; anew where one of them has died or is stuck."""
+
+    def __init__(self, shape: CrewShape) -> None:
+        self._shape = shape
+        self._workers: list[Any] = []
+
+    def begin(self, task: TrialTask) -> None:
+        try:
+            self._begin(task)
+        except RayActorError:  # one died since the trial before
+            self.leave()
+            self._begin(task)
+
+    def _begin(self, task: TrialTask) -> None:
+        if not self._workers:
+            self._workers = _start(self._shape)
+        ray.get([worker.begin.remote(task) for worker in self._workers])
+
+    def advance(self) -> Advance:
+        calls = [worker.advance.remote() for worker in self._workers]
+        answers: list[Advance] = []
+        waiting = list(calls)
+        while waiting:
+            timeout = _GRACE_SECONDS if any(isinstance(answer, Trouble) for answer in answers) else None
+            done, waiting = ray.wait(waiting, num_returns=1, timeout=timeout)
+            if not done:
+                break  # stuck in a collective that the one in trouble will never join
+            answers.append(_answer(done[0]))
+        troubles = [answer for answer in answers if isinstance(answer, Trouble)]
+        if not troubles:
+            first: Advance = ray.get(calls[0])
+            return first
+        if waiting or len({trouble.kind for trouble in troubles}) > 1 or len(troubles) < len(calls):
+            self.leave()
+        return min(troubles, key=lambda trouble: _ORDER.index(trouble.kind))
+
+    def leave(self) -> None:
+        for worker in self._workers:
+            ray.kill(worker)
+        self._workers = []
+
+
+# Of several troubles, the first of these is the cause of the others.
+_ORDER = ("out_of_memory", "died", "diverged", "refused", "raised")
+
+
+def _answer(call: Any) -> Advance:
+    try:
+        answer: Advance = ray.get(call)
+    except RayActorError as error:
+        return Trouble("died", f"a worker's process died: {next(iter(str(error).splitlines()), '')}")
+    return answer
+
+
+def _start(shape: CrewShape) -> list[Any]:
+    """A worker in each bundle of the trial's placement group but the first, joined to one process group."""
+    group = get_current_placement_group()
+    assert group is not None, "a trial of several workers has a placement group"
+    workers = [
+        _Worker.options(  # type: ignore[attr-defined]
+            num_cpus=shape.cpus,
+            num_gpus=shape.gpus,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=1 + rank),
+        ).remote(shape)
+        for rank in range(shape.num_workers)
+    ]
+    nodes = ray.get([worker.node.remote() for worker in workers])
+    address = ray.get(workers[0].address.remote())
+    backend = "nccl" if shape.gpus else "gloo"
+    ray.get(
+        [
+            worker.join.remote(rank, shape.num_workers, nodes.count(nodes[rank]), address, backend)
+            for rank, worker in enumerate(workers)
+        ]
+    )
+    return workers
+
+
+@ray.remote
+class _Worker(TrialProcess):
+    """One of several processes."""
+
+    def __init__(self, shape: CrewShape) -> None:
+        super().__init__(shape.cwd, shape.cpus, shape.gpus)
+
+    def node(self) -> str:
+        """Where it runs."""
+        return str(ray.get_runtime_context().get_node_id())
+
+    def address(self) -> str:
+        """Where the others can meet it."""
+        with closing(socket.socket()) as probe:
+            probe.bind(("", 0))
+            return f"tcp://{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
+
+    def join(self, rank: int, size: int, local_size: int, address: str, backend: str) -> None:
+        """Meet the others."""
+        os.environ["LOCAL_WORLD_SIZE"] = str(local_size)
+        dist.init_process_group(backend, init_method=address, rank=rank, world_size=size, timeout=_JOIN_TIMEOUT)
+
+
+def bundles(shape: CrewShape) -> Sequence[dict[str, float]]:
+    """The placement group of a trial."""
+    each = {"CPU": float(shape.cpus), **({"GPU": float(shape.gpus)} if shape.gpus else {})}
+    return [each] if shape.num_workers == 1 else [{}, *(each for _ in range(shape.num_workers))]
