@@ -6,6 +6,7 @@ Knows nothing of Ray or of the loop.
 from reforge.tracking.entities import show_classes, show_entities
 from reforge.tracking.error_list import write_errors
 from reforge.tracking.figures import confusion_figure, per_class_figure
+from reforge.tracking.hparams import HParamsBoard, Interval
 from reforge.tracking.metrics_log import MetricsLog, read_metrics
 from reforge.tracking.progress import Lines, Progress
 from reforge.tracking.references import Reference, References, ResultRow, load_references
@@ -14,6 +15,8 @@ from reforge.tracking.tensorboard import TensorBoardSink
 from reforge.tracking.whole_file import write_whole
 
 __all__ = [
+    "HParamsBoard",
+    "Interval",
     "Lines",
     "MetricsLog",
     "Progress",
