@@ -28,7 +28,7 @@ def load_or_create(
         storage=storage,
         study_name=name,
         directions=["maximize" if metric.mode == "max" else "minimize" for metric in metrics],
-        pruner=optuna.pruners.NopPruner(),  # who stops trials early tells us, not the other way round
+        pruner=optuna.pruners.NopPruner(),  # not Optuna's own default; `Pruning` sets the scheduler's
         load_if_exists=True,
     )
     earlier = study.user_attrs.get(_IDENTITY)

@@ -24,6 +24,7 @@ HANDED_OUT = "handed_out"
 WHY = "why"
 SOURCE = "source"
 TRACEBACK = "traceback"
+JUDGED = "judged"  # [report, why it should be pruned there, "" where it goes on]
 FACTS = "facts"  # what was measured beside the metrics
 
 _BY_STATE: Mapping[TrialState, Outcome] = {

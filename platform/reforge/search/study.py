@@ -8,9 +8,9 @@ One process drives a study. It may die at any moment: the next one hands out aga
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -22,6 +22,7 @@ from reforge.search.judging import Verdict, judge, tried
 from reforge.search.options import MetricOptions, SearchOptions
 from reforge.search.parameters import key_of
 from reforge.search.points import Violated, parameters_of
+from reforge.search.pruning import Pruning
 from reforge.search.records import (
     HANDED_OUT,
     TrialRecord,
@@ -32,36 +33,21 @@ from reforge.search.records import (
     outcome_of,
     record_of,
 )
-from reforge.search.rules import search_problems
+from reforge.search.rules import scheduler_problems, search_problems
 from reforge.search.samplers import GridOptions
+from reforge.search.schedulers import NoScheduler, SchedulerOptions
 from reforge.search.space import Space
 from reforge.search.storage import open_storage, reachable
+from reforge.search.suggestion import Suggestion
 from reforge.search.telling import Teller
 from reforge.search.warm_start import warm_start
 from reforge.spec import SpecError, UserError
 
+__all__ = ["Study", "Suggestion"]
+
 _PREPARED = "prepared"
 _SECONDS_USED = "seconds_used"
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """One trial that the study hands out.
-
-    number: its name in the study
-    action: run it; or, told to the sampler already and only spent: reuse (equal to trial `source`), infeasible (`why`)
-    chosen: {dimension: value}
-    assignment: {key path: value}
-    resumed: it was handed out before, by a driver that died
-    """
-
-    number: int
-    action: Literal["run", "reuse", "infeasible"]
-    chosen: Mapping[str, Any]
-    assignment: Mapping[str, Any]
-    resumed: bool = False
-    why: str = ""
-    source: int | None = None
+_NO_SCHEDULER = NoScheduler()
 
 
 class Study:
@@ -80,17 +66,20 @@ class Study:
         storage: str,
         violated: Violated = lambda assignment: (),
         context: Mapping[str, str] | None = None,
+        scheduler: SchedulerOptions = _NO_SCHEDULER,
     ) -> None:
         """Creates the study, or goes on with the one of that name.
 
         storage: a path or URL, `open_storage`
         violated: what keeps an assignment from being trained (constraints, an estimate of memory), [] where nothing
         context: what else its trials must share to be comparable, {"data": a fingerprint}
+        scheduler: says which trials should be pruned, `should_prune`
         Raises UserError where the storage cannot be reached or the name belongs to another search, SpecError where
         options and space do not fit.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         problems = list(search_problems(options, len(metrics), space, violated))
+        problems += scheduler_problems(scheduler, len(metrics))
         if problems:
             raise SpecError(problems, f"study {name}")
         self.notes: tuple[str, ...] = ()
@@ -105,7 +94,9 @@ class Study:
             self._prepare()
             running = self._trials(TrialState.RUNNING)
             used = float(self._study.user_attrs.get(_SECONDS_USED, 0.0))
-        self._unfinished = [trial for trial in running if trial.user_attrs.get(HANDED_OUT)]
+            self._unfinished = [trial for trial in running if trial.user_attrs.get(HANDED_OUT)]
+            unjudged = [trial.number for trial in self._unfinished]
+            self._pruning = Pruning(self._study, scheduler, self._teller, unjudged)
         half_drawn = [trial.number for trial in running if not trial.user_attrs.get(HANDED_OUT)]
         self._drawer = Drawer(self._study, space, options.sampler, self._teller, half_drawn)
         self._began = time.monotonic() - used
@@ -153,6 +144,14 @@ class Study:
         with reachable(self._where):
             self._teller.report(number, step, values)
 
+    def should_prune(self, number: int) -> str:
+        """Why the scheduler would stop a trial at its last report, "" where it goes on; asked again it says the same.
+
+        To be asked after each report, before another trial reports, and first of all for a trial that is resumed.
+        """
+        with reachable(self._where):
+            return self._pruning.why(number)
+
     def measured(self, number: int, facts: Mapping[str, float | str]) -> None:
         """Keeps what was measured of a trial beside its metrics; before its end is told."""
         with reachable(self._where):
@@ -160,27 +159,28 @@ class Study:
 
     def finish(self, number: int, values: float | Sequence[float]) -> None:
         """A trial trained to its end. One that is not finite has diverged: told as pruned, so that it is avoided."""
-        self._keep_time()
-        with reachable(self._where):
+        with self._telling():
             self._teller.finish(number, values)
 
     def prune(self, number: int, why: str = "") -> None:
         """A trial was stopped early; the sampler judges it by what it reported last."""
-        self._keep_time()
-        with reachable(self._where):
+        with self._telling():
             self._teller.prune(number, why)
+
+    def diverge(self, number: int, why: str) -> None:
+        """A trial's metric is no number: the sampler learns to avoid it, however far it came."""
+        with self._telling():
+            self._teller.diverge(number, why)
 
     def fail(self, number: int, why: str, traceback: str = "") -> None:
         """A trial raised."""
-        self._keep_time()
         self._failed.append(number)
-        with reachable(self._where):
+        with self._telling():
             self._teller.fail(number, why, traceback)
 
     def infeasible(self, number: int, why: str) -> None:
         """A trial turned out to be one that cannot be trained (out of memory): the sampler learns to avoid it."""
-        self._keep_time()
-        with reachable(self._where):
+        with self._telling():
             self._teller.infeasible(number, why)
 
     def _prepare(self) -> None:
@@ -251,6 +251,12 @@ class Study:
         return Suggestion(
             trial.number, verdict.action, chosen, self._space.assignment(chosen), resumed, verdict.why, source
         )
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        self._keep_time()
+        with reachable(self._where):
+            yield
 
     def _keep_time(self) -> None:
         with reachable(self._where):

@@ -7,7 +7,18 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from reforge.search.judging import OnDuplicate, Verdict
-from reforge.search.records import FACTS, FREE, HANDED_OUT, OUTCOME, SOURCE, TRACEBACK, WHY, is_finite, outcome_of
+from reforge.search.records import (
+    FACTS,
+    FREE,
+    HANDED_OUT,
+    JUDGED,
+    OUTCOME,
+    SOURCE,
+    TRACEBACK,
+    WHY,
+    is_finite,
+    outcome_of,
+)
 
 _TRACEBACK_CHARS = 10_000
 # How Optuna itself writes that a constraint is broken; samplers then rank the trial below every feasible one.
@@ -42,14 +53,22 @@ class Teller:
         """What was measured of a trial beside its metrics, in place of what was said of it before."""
         self._note(number, **{FACTS: dict(facts)})
 
+    def judged(self, number: int, report: int, why: str) -> None:
+        """What the scheduler said of a report, "" where the trial goes on."""
+        self._note(number, **{JUDGED: [report, why]})
+
     def finish(self, number: int, values: float | Sequence[float]) -> None:
-        """Optuna takes nan for a failure and then forgets the trial; as pruned it counts among the worst."""
+        """What is not finite has diverged."""
         all_values = [float(values)] if isinstance(values, int | float) else [float(value) for value in values]
         if is_finite(all_values):
             self._study.tell(number, all_values)
         else:
-            self._note(number, **{OUTCOME: "diverged", WHY: f"the metric is {', '.join(map(str, all_values))}"})
-            self._study.tell(number, state=TrialState.PRUNED)
+            self.diverge(number, f"the metric is {', '.join(map(str, all_values))}")
+
+    def diverge(self, number: int, why: str) -> None:
+        """Optuna takes nan for a failure and then forgets the trial; pruned alone, it would rank by how far it came."""
+        self._note(number, **{OUTCOME: "diverged", WHY: why})
+        self._tell_broken(number)
 
     def prune(self, number: int, why: str) -> None:
         """Optuna takes the last intermediate value as the trial's."""
@@ -64,9 +83,7 @@ class Teller:
     def infeasible(self, number: int, why: str) -> None:
         """Pruned, with a broken constraint: a failure would be forgotten, and drawn again and again."""
         self._note(number, **{OUTCOME: "infeasible", WHY: why})
-        for name, value in _BROKEN.items():
-            self._storage.set_trial_system_attr(self.id_of(number), name, value)
-        self._study.tell(number, state=TrialState.PRUNED)
+        self._tell_broken(number)
 
     def known(self, trial: FrozenTrial, verdict: Verdict, on_duplicate: OnDuplicate, is_free: bool) -> None:
         """Ends a draw that is not trained.
@@ -88,12 +105,17 @@ class Teller:
 
     def _reuse(self, number: int, earlier: FrozenTrial) -> None:
         self._note(number, **{OUTCOME: "reused", SOURCE: earlier.number, WHY: outcome_of(earlier)})
-        for step, value in list(earlier.intermediate_values.items())[-1:]:
-            self._storage.set_trial_intermediate_value(self.id_of(number), step, value)
         if earlier.state is TrialState.COMPLETE:
             self._study.tell(number, earlier.values)
-        else:
-            self._study.tell(number, state=earlier.state)
+            return
+        for step, value in list(earlier.intermediate_values.items())[-1:]:
+            self._storage.set_trial_intermediate_value(self.id_of(number), step, value)
+        self._study.tell(number, state=earlier.state)
+
+    def _tell_broken(self, number: int) -> None:
+        for name, value in _BROKEN.items():
+            self._storage.set_trial_system_attr(self.id_of(number), name, value)
+        self._study.tell(number, state=TrialState.PRUNED)
 
     def _note(self, number: int, **attributes: object) -> None:
         for name, value in attributes.items():
