@@ -12,6 +12,8 @@ from reforge.tracking.progress import Lines, Progress
 from reforge.tracking.references import Reference, References, ResultRow, load_references
 from reforge.tracking.results_table import write_table
 from reforge.tracking.tensorboard import TensorBoardSink
+from reforge.tracking.trial_columns import TrialRow
+from reforge.tracking.trials_table import SearchHead, TrialsTable
 from reforge.tracking.whole_file import write_whole
 
 __all__ = [
@@ -23,7 +25,10 @@ __all__ = [
     "Reference",
     "References",
     "ResultRow",
+    "SearchHead",
     "TensorBoardSink",
+    "TrialRow",
+    "TrialsTable",
     "confusion_figure",
     "load_references",
     "per_class_figure",

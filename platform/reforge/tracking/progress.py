@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import NamedTuple, Self, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from reforge.tracking.terminal import live
 
 LOG_EVERY_SECONDS = 10.0
 WINDOW_SECONDS = 600.0  # time left goes by this much of the past: evaluations count, last night's speed does not
@@ -53,7 +54,7 @@ class Progress:
         self._started = clock()
         self.start_step = start_step
         self._log_due = -math.inf
-        self._live = self._bar() if self._stream.isatty() else None
+        self._live = live(self, self._stream)
 
     @property
     def start_step(self) -> int:
@@ -66,19 +67,6 @@ class Progress:
         self._pace = _Pace()
         # Replaced as a whole, never changed: the terminal's refresh runs in a thread of its own.
         self._latest = self._logged = _State(step, ("waiting for the first step",))
-
-    def _bar(self) -> Live | None:
-        console = Console(file=self._stream, highlight=False, markup=False, emoji=False)
-        if not console.is_terminal or console.is_dumb_terminal:
-            return None
-        # Lines that Ray or a warning prints meanwhile go above the bar, unless they are on their way into a file.
-        return Live(
-            self,
-            console=console,
-            refresh_per_second=4,
-            redirect_stdout=sys.stdout.isatty(),
-            redirect_stderr=sys.stderr.isatty(),
-        )
 
     def __enter__(self) -> Self:
         (self._live or nullcontext()).__enter__()
