@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import colormaps
 from matplotlib.font_manager import fontManager
 from PIL import Image
 
@@ -37,6 +38,13 @@ def size(png: bytes) -> tuple[int, int]:
         picture.load()
         assert picture.format == "PNG"
         return picture.size
+
+
+def share_of_lightest(png: bytes) -> float:
+    """The share of the picture that has the colour of 0."""
+    lightest = [round(255 * part) for part in colormaps["Blues"](0.0)[:3]]
+    with Image.open(io.BytesIO(png)) as picture:
+        return float((np.asarray(picture.convert("RGB")) == lightest).all(axis=2).mean())
 
 
 @pytest.fixture
@@ -80,7 +88,10 @@ def test_a_picture_grows_with_its_classes_up_to_a_width() -> None:
 def test_a_class_that_never_occurs_is_no_division_by_zero() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        confusion_figure(Confusion(("seen", "never"), np.array([[3, 1], [0, 0]])))
+        half_empty = confusion_figure(Confusion(("seen", "never"), np.array([[3, 1], [0, 0]])))
+        full = confusion_figure(Confusion(("seen", "never"), np.array([[3, 1], [1, 3]])))
+    assert size(half_empty) == size(full)
+    assert share_of_lightest(half_empty) > share_of_lightest(full) + 0.1, "its cells have the colour of 0, not of nan"
 
 
 def test_names_are_cut_and_stand_on_one_line() -> None:
