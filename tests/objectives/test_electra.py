@@ -1,5 +1,6 @@
 """ELECTRA: what is drawn, what counts as replaced, what is shared, and that a run of it can be stopped and loaded."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,12 +113,24 @@ def test_metrics_are_those_of_the_counts() -> None:
     assert (metrics["replaced_precision"], metrics["replaced_recall"]) == (0.75, 0.5)
 
 
+def test_the_relative_loss_is_one_without_skill_however_many_are_replaced() -> None:
+    for share in (0.1, 0.25):
+        knows_the_share = -share * math.log(share) - (1 - share) * math.log(1 - share)
+        counts = dict.fromkeys(Electra.count_names, 0.0) | {"actual_positives": 100 * share}
+        targets = {"generator": 15.0, "discriminator": 100.0}
+        for skill in (0.0, 0.5):
+            losses = {"generator": 30.0, "discriminator": 100 * knows_the_share * (1 - skill)}
+            metrics = model().metrics(Totals(losses, targets, counts), 0.5)
+            assert metrics["relative_discriminator_loss"] == pytest.approx(1 - skill)
+
+
 def test_precision_and_recall_of_nothing_are_zero() -> None:
     zeros = dict.fromkeys(Electra.count_names, 0.0)
     metrics = model().metrics(
         Totals({"generator": 1.0, "discriminator": 1.0}, {"generator": 1.0, "discriminator": 1.0}, zeros), 0.5
     )
     assert metrics["replaced_precision"] == metrics["replaced_recall"] == 0
+    assert metrics["relative_discriminator_loss"] == 1
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -6,6 +6,7 @@ The discriminator is the `backbone` that fine-tuning takes up; the generator is 
 their embeddings. Shapes: B batch, T tokens, N masked positions, D d_model, V vocabulary.
 """
 
+import math
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from reforge.batches import Batch
 from reforge.models import Backbone, BackboneOptions
 from reforge.objectives.masking import PAD_ID, MaskingOptions
-from reforge.objectives.objective import Inputs, Objective, Sample, Scores, Totals, text_metrics
+from reforge.objectives.objective import Inputs, Objective, Pass, Sample, Scores, Totals, text_metrics
 from reforge.objectives.output import OutputLayer, chunk_rows, wide
 from reforge.objectives.show_replaced import show_replaced
 from reforge.tokenizers import Vocabulary
@@ -35,8 +36,8 @@ class ElectraOptions(MaskingOptions):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = (
-        "loss", "generator_loss", "discriminator_loss", "perplexity", "bits_per_byte", "masked_accuracy",
-        "discriminator_accuracy", "replaced_precision", "replaced_recall",
+        "loss", "generator_loss", "discriminator_loss", "relative_discriminator_loss", "perplexity", "bits_per_byte",
+        "masked_accuracy", "discriminator_accuracy", "replaced_precision", "replaced_recall",
     )  # fmt: skip
     kind: Literal["electra"] = "electra"
     mask_token_prob: float = Field(1.0, ge=0, le=1)
@@ -44,6 +45,11 @@ class ElectraOptions(MaskingOptions):
     generator_ratio: float = Field(0.25, gt=0, le=1)
     generator_weight: float = Field(1.0, gt=0)
     discriminator_weight: float = Field(50.0, gt=0)
+
+    def passes(self, model: BackboneOptions) -> list[Pass]:
+        """The generator's, and the discriminator's over all tokens."""
+        generator = model.scaled(self.generator_ratio)
+        return [Pass(generator, self.target_share, at_targets=True), Pass(model, 0.0, at_targets=False)]
 
     def build(self, model: BackboneOptions, vocabulary: Vocabulary, block_tokens: int) -> "Electra":
         """Discriminator and generator."""
@@ -132,12 +138,18 @@ class Electra(Objective):
         Perplexity, bits per byte and masked accuracy are the generator's, a model smaller than the one trained for.
         replaced_precision: share of the tokens called replaced that are; replaced_recall: share of the replaced tokens
         that are called so; 0 where there are none. Both losses can rise as the other model gets better.
+        relative_discriminator_loss: as a share of what someone has who only knows how many tokens are replaced, so
+        that it compares where those are more or fewer (normalized entropy, He et al. 2014,
+        https://doi.org/10.1145/2648584.2648589); 1 where all or none are.
         """
         generator_loss, counts = totals.mean("generator"), totals.counts
+        discriminator_loss = totals.mean("discriminator")
+        uninformed = entropy(share(counts["actual_positives"], totals.num_targets["discriminator"]))
         return {
             "loss": self.weighted(totals),
             "generator_loss": generator_loss,
-            "discriminator_loss": totals.mean("discriminator"),
+            "discriminator_loss": discriminator_loss,
+            "relative_discriminator_loss": discriminator_loss / uninformed if uninformed else 1.0,
             **text_metrics(generator_loss, tokens_per_byte),
             "masked_accuracy": share(counts["generator_correct"], totals.num_targets["generator"]),
             "discriminator_accuracy": share(counts["discriminator_correct"], totals.num_targets["discriminator"]),
@@ -189,6 +201,11 @@ def count_found(called_BT: Tensor, replaced_BT: Tensor, scored_BT: Tensor) -> di
         "actual_positives": replaced_BT,
     }
     return {name: hits_BT.sum().float() for name, hits_BT in counts.items()}
+
+
+def entropy(probability: float) -> float:
+    """Of an event, in nats."""
+    return -sum(p * math.log(p) for p in (probability, 1 - probability) if p > 0)
 
 
 def share(part: float, whole: float) -> float:
