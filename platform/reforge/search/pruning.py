@@ -1,9 +1,12 @@
 """The scheduler at work: what it says of a report is kept beside it, so that whoever asks again is told the same."""
 
+import copy
 from collections.abc import Iterable
 
 import optuna
+from optuna.trial import FrozenTrial
 
+from reforge.search.pruners import KeepingPruner
 from reforge.search.records import JUDGED
 from reforge.search.schedulers import SchedulerOptions
 from reforge.search.telling import Teller
@@ -26,14 +29,23 @@ class Pruning:
             self.why(number)
 
     def why(self, number: int) -> str:
-        """Why a trial should be pruned at its last report, "" where it goes on."""
+        """Why a trial should be pruned, "" where it goes on."""
         trial = self._study.get_trials(deepcopy=False)[number]
-        judged, said = trial.user_attrs.get(JUDGED, (None, ""))
-        if judged is not None and judged == trial.last_step:
-            return str(said)
-        why = self._pruner.why(self._study, trial)
-        if why is None or trial.last_step is None:
+        judged, said = trial.user_attrs.get(JUDGED, (0, ""))
+        if isinstance(self._pruner, KeepingPruner):
             return ""
-        said = f"{self._options.kind}: {why}" if why else ""
-        self._teller.judged(number, trial.last_step, said)
-        return said
+        for report in sorted(step for step in trial.intermediate_values if step > judged):
+            if said:
+                break
+            why = self._pruner.why(self._study, _until(report, trial))
+            if why is not None:
+                said = f"{self._options.kind}: {why}" if why else ""
+                self._teller.judged(number, report, said)
+        return str(said)
+
+
+def _until(report: int, trial: FrozenTrial) -> FrozenTrial:
+    """The trial as it was at a report: several may come at once where a driver died before it had told them."""
+    then = copy.copy(trial)
+    then.intermediate_values = {step: value for step, value in trial.intermediate_values.items() if step <= report}
+    return then

@@ -47,7 +47,7 @@ class TrialRecord:
     chosen: {dimension: value}
     assignment: {key path: value}
     intermediate: {step: value}
-    why: of what was not finished
+    why: of what was not finished, or ended early
     seconds: from when it was handed out, None while it runs
     began, ended: the same as times of the clock, UTC
     facts: what was measured beside the metrics: {"num_parameters": 33_000_000, "peak_memory_gib": 1.2}

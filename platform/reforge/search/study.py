@@ -157,10 +157,13 @@ class Study:
         with reachable(self._where):
             self._teller.measured(number, facts)
 
-    def finish(self, number: int, values: float | Sequence[float]) -> None:
-        """A trial trained to its end. One that is not finite has diverged: told as pruned, so that it is avoided."""
+    def finish(self, number: int, values: float | Sequence[float], why: str = "") -> None:
+        """A trial trained to its end. One that is not finite has diverged: told as pruned, so that it is avoided.
+
+        why: what ended it before its own end
+        """
         with self._telling():
-            self._teller.finish(number, values)
+            self._teller.finish(number, values, why)
 
     def prune(self, number: int, why: str = "") -> None:
         """A trial was stopped early; the sampler judges it by what it reported last."""

@@ -57,10 +57,12 @@ class Teller:
         """What the scheduler said of a report, "" where the trial goes on."""
         self._note(number, **{JUDGED: [report, why]})
 
-    def finish(self, number: int, values: float | Sequence[float]) -> None:
+    def finish(self, number: int, values: float | Sequence[float], why: str = "") -> None:
         """What is not finite has diverged."""
         all_values = [float(values)] if isinstance(values, int | float) else [float(value) for value in values]
         if is_finite(all_values):
+            if why:
+                self._note(number, **{WHY: why})
             self._study.tell(number, all_values)
         else:
             self.diverge(number, f"the metric is {', '.join(map(str, all_values))}")
