@@ -104,9 +104,8 @@ class RunFolder:
         What comes back is the right to write, held until it is closed or the process ends. Raises UserError where the
         folder cannot be written, holds a run of another spec, or another process holds it after `wait_seconds`.
         """
+        lock = self.hold(wait_seconds)
         with storage_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = self._lock(wait_seconds)
             try:
                 if self.status(job) is not RunStatus.FINISHED:
                     assert isinstance(job, Part)
@@ -115,6 +114,15 @@ class RunFolder:
                 lock.close()
                 raise
         return lock
+
+    def hold(self, wait_seconds: float = LOCK_WAIT_SECONDS) -> TextIO:
+        """The right to write the folder, which is made where there is none; held until it is closed.
+
+        Raises UserError where it cannot be written, or another process holds it after `wait_seconds`.
+        """
+        with storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            return self._lock(wait_seconds)
 
     def status(self, job: Job) -> RunStatus:
         """How far the run has come; changes nothing. Raises UserError where the folder holds a run of another spec."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reforge.runs.finetune_job import FinetuneJob, FinetuneTrainOptions
+from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob, ScaleOptions
 from reforge.runs.trial import TrialJob, TrialReport, TrialTask
 from reforge.runs.trial_process import Advance, Trouble
@@ -20,7 +20,12 @@ from reforge.search.study import Study, Suggestion
 from reforge.search.validations import Validation, value_of
 
 TRIALS = "trials"
+
+# Facts that a trial's job is made from again.
 MICRO_BATCH = "micro_batch_tokens"
+STEPS = "steps"  # that it trained
+BEST_STEP = "best_step"  # at which the first metric was best
+ENDED_EARLY = "ended_early"  # 1 where a rule of the search ended it
 
 
 @dataclass
@@ -38,11 +43,24 @@ class RunningTrial:
     told: int = 0
 
 
+class Watch:
+    """Hears what happens in a search; does nothing."""
+
+    def began(self, trial: RunningTrial) -> None:
+        """A trial was handed out."""
+
+    def reported(self, trial: RunningTrial) -> None:
+        """A trial has reached something."""
+
+    def ended(self, number: int) -> None:
+        """The study knows what became of a trial, or of a draw that was handed out to be spent."""
+
+
 class SearchRun:
     """Hands out the trials of a search and judges them; `running` are those that are out.
 
     prepare: gives the folder of the prepared corpus of a job
-    on_end: hears the number of every trial that ends
+    watch: hears of every trial that begins, reports and ends
     """
 
     def __init__(
@@ -50,18 +68,18 @@ class SearchRun:
         search: TuneSearch,
         study: Study,
         prepare: Callable[[PretrainJob], Path] | None = None,
-        on_end: Callable[[int], None] = lambda number: None,
+        watch: "Watch | None" = None,
     ) -> None:
         self.search, self.study = search, study
         self.options = search.options
         self.running: dict[int, RunningTrial] = {}
-        self._prepare, self._on_end = prepare, on_end
+        self._prepare, self._watch = prepare, watch or Watch()
 
     def next_trial(self) -> TrialTask | None:
         """The next trial to train; None at the end of the search, which `study.ended` gives the reason of."""
         while (suggestion := self.study.ask()) is not None:
             if suggestion.action != "run":
-                self._on_end(suggestion.number)
+                self._watch.ended(suggestion.number)
                 continue
             task = self._task(suggestion)
             known = self._known(suggestion)
@@ -72,6 +90,7 @@ class SearchRun:
                 self._ended(trial)
                 continue
             self.running[suggestion.number] = trial
+            self._watch.began(trial)
             return task
         return None
 
@@ -85,16 +104,18 @@ class SearchRun:
             self._trouble(trial, advance)
             return True
         trial.history, trial.facts = advance.history, {**trial.facts, **advance.facts, **(measured or {})}
-        trial.facts = {**trial.facts, "seconds": trial.history[-1].seconds}
+        trial.facts = {**trial.facts, **self._progress(trial)}
         for validation in trial.history[trial.told :]:
             self.study.report(number, validation.number, self._values(trial, validation.number))
             trial.told = validation.number
-        self.study.measured(number, trial.facts)
         verdict = self._verdict(trial, advance)
-        if verdict is None:
-            return False
-        self._conclude(trial, verdict)
-        return True
+        if verdict is not None and verdict.outcome == "finished" and not advance.is_last:
+            trial.facts = {**trial.facts, ENDED_EARLY: 1.0}
+        self.study.measured(number, trial.facts)
+        self._watch.reported(trial)
+        if verdict is not None:
+            self._conclude(trial, verdict)
+        return verdict is not None
 
     def died(self, number: int, why: str) -> None:
         """A trial's process died as often as it may."""
@@ -120,7 +141,7 @@ class SearchRun:
         job = self.job_of(suggestion.assignment, suggestion.number)
         if suggestion.resumed:
             facts = next(each.facts for each in self.study.trials if each.number == suggestion.number)
-            job = _with_micro_batch(job, facts.get(MICRO_BATCH))
+            job = with_micro_batch(job, facts.get(MICRO_BATCH))
         prepared = None
         if isinstance(job, PretrainJob):
             assert self._prepare is not None
@@ -132,6 +153,11 @@ class SearchRun:
         if not suggestion.resumed:
             return {}
         return next(each.intermediate for each in self.study.trials if each.number == suggestion.number)
+
+    def _progress(self, trial: RunningTrial) -> dict[str, float]:
+        last, metric = trial.history[-1], self.options.metrics[0]
+        best = (max if metric.mode == "max" else min)(trial.history, key=lambda each: each.values.get(metric.name, 0.0))
+        return {"seconds": last.seconds, STEPS: last.step, BEST_STEP: best.step, ENDED_EARLY: 0.0}
 
     def _values(self, trial: RunningTrial, number: int) -> list[float]:
         """The metrics at a report: what it was then, whatever the scope."""
@@ -169,7 +195,7 @@ class SearchRun:
 
     def _ended(self, trial: RunningTrial) -> None:
         self.running.pop(trial.suggestion.number, None)
-        self._on_end(trial.suggestion.number)
+        self._watch.ended(trial.suggestion.number)
 
     def drop_checkpoints(self) -> None:
         """Remove the checkpoints of trials that have ended and are not among the best."""
@@ -195,9 +221,10 @@ def _kept_by(job: FinetuneJob, metric: str, scope: str) -> dict[str, Any]:
     }
 
 
-def _with_micro_batch(job: TrialJob, tokens: float | str | None) -> TrialJob:
+def with_micro_batch(job: TrialJob, tokens: float | str | None) -> TrialJob:
+    """The job with as much in the model at once as a trial came down to; None: as it is."""
     if tokens is None or int(tokens) >= job.train.micro_batch_tokens:
         return job
-    train: FinetuneTrainOptions = job.train.model_copy(update={MICRO_BATCH: int(tokens)})  # type: ignore[assignment]
+    train = job.train.model_copy(update={MICRO_BATCH: int(tokens)})
     smaller: TrialJob = job.model_copy(update={"train": train})
     return smaller

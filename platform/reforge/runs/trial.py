@@ -18,7 +18,7 @@ import torch
 
 from reforge.loop import StepReport, World, score
 from reforge.models import count_parameters
-from reforge.runs.dry_run import memory_peak
+from reforge.runs.memory_measure import MemoryMeter
 from reforge.runs.finetune import Finetuning, answer, begin_finetuning, take_best
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.folder import RunFolder
@@ -80,11 +80,10 @@ def run_trial(task: TrialTask, place: Workplace) -> Iterator[TrialReport]:
     Every process of the world must consume it in step; closing it early leaves a trial that can be gone on with. A
     trial that is at its end gives its last report once more.
     """
-    if place.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(place.device)
+    meter = MemoryMeter(place.device)
     if isinstance(task.job, FinetuneJob) and task.job.has_members:
-        return _run_members(task, task.job, place)
-    return _run_single(task, place)
+        return _run_members(task, task.job, place, meter)
+    return _run_single(task, place, meter)
 
 
 def history_of(folder: RunFolder, world: World) -> tuple[Validation, ...]:
@@ -98,7 +97,7 @@ def history_of(folder: RunFolder, world: World) -> tuple[Validation, ...]:
     )
 
 
-def _run_single(task: TrialTask, place: Workplace) -> Generator[TrialReport]:
+def _run_single(task: TrialTask, place: Workplace, meter: MemoryMeter) -> Generator[TrialReport]:
     folder = RunFolder(task.job.folder, curves=task.curves)
     with begin(task.job, folder, place, task.prepared) as run:
         facts = {"num_parameters": float(count_parameters(run.state.model))}
@@ -106,12 +105,12 @@ def _run_single(task: TrialTask, place: Workplace) -> Generator[TrialReport]:
         for report in run.training():
             if report.valid:
                 is_last = report.is_last
-                yield TrialReport(history_of(folder, run.world), facts | _measured(place, report), is_last)
+                yield TrialReport(history_of(folder, run.world), facts | _measured(meter, report), is_last)
         if not is_last:  # its last report was made by an earlier start, which may not have told it
             yield TrialReport(history_of(folder, run.world), facts, is_last=True)
 
 
-def _run_members(task: TrialTask, job: FinetuneJob, place: Workplace) -> Generator[TrialReport]:
+def _run_members(task: TrialTask, job: FinetuneJob, place: Workplace, meter: MemoryMeter) -> Generator[TrialReport]:
     """A report is the mean over the members so far, its number that of the members."""
     log_file, world = job.folder / "reports.jsonl", World.current(place.device)
     rows = world.on_first(lambda: read_metrics(log_file) if log_file.is_file() else [])
@@ -121,7 +120,7 @@ def _run_members(task: TrialTask, job: FinetuneJob, place: Workplace) -> Generat
     for number, (name, member) in enumerate(members, start=1):
         if number > len(rows):
             started = time.monotonic()
-            values, facts = _run_member(member, task.curves / name, task.metrics, place)
+            values, facts = _run_member(member, task.curves / name, task.metrics, place, meter)
             seconds += time.monotonic() - started
             rows.append({"step": number, SECONDS: seconds, **values})
             row = rows[-1]
@@ -132,14 +131,14 @@ def _run_members(task: TrialTask, job: FinetuneJob, place: Workplace) -> Generat
 
 
 def _run_member(
-    job: FinetuneJob, curves: Path, metrics: Sequence[MetricOptions], place: Workplace
+    job: FinetuneJob, curves: Path, metrics: Sequence[MetricOptions], place: Workplace, meter: MemoryMeter
 ) -> tuple[dict[str, float], dict[str, float]]:
     """One run of several to its end: the values of the metrics, and the facts."""
     folder = RunFolder(job.folder, curves=curves)
     with begin_finetuning(job, folder, place.device, lambda event: None, place.shared) as run:
         facts = {"num_parameters": float(count_parameters(run.state.model))}
         for report in run.training():
-            facts |= _measured(place, report)
+            facts |= _measured(meter, report)
         if any(metric.name.startswith("test/") for metric in metrics):
             return _tested(run), facts
         history = run.world.on_first(lambda: history_of(folder, run.world))
@@ -181,11 +180,8 @@ def smaller_batches(job: TrialJob) -> TrialJob | None:
     return smaller
 
 
-def _measured(place: Workplace, report: StepReport) -> dict[str, float]:
-    return {
-        "peak_memory_gib": memory_peak(place.device) / GIB,
-        "tokens_per_second": report.tokens_per_second,
-    }
+def _measured(meter: MemoryMeter, report: StepReport) -> dict[str, float]:
+    return {"peak_memory_gib": meter.peak() / GIB, "tokens_per_second": report.tokens_per_second}
 
 
 def _running_means(rows: Sequence[Mapping[str, float]]) -> tuple[Validation, ...]:

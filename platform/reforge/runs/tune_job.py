@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from reforge.runs.job import PretrainJob, RunOptions
 from reforge.search.compilation import Search
 from reforge.search.options import MetricOptions, SearchOptions
 from reforge.search.schedulers import AnyScheduler, NoScheduler
+from reforge.search.space import Space
 from reforge.search.stopping import StopOptions
 from reforge.spec import Part, Problem
 
@@ -20,8 +21,6 @@ TuneSearch = Search[FinetuneJob, "TuneOptions"] | Search[PretrainJob, "TuneOptio
 # What is measured of every trial beside its validation, and may be a metric.
 FACTS = ("num_parameters", "peak_memory_gib", "seconds")
 LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "mse", *FACTS)
-# How many draws are looked at for what the jobs of a space report.
-_DRAWS = 20
 
 
 class ResourceOptions(Part):
@@ -103,24 +102,26 @@ def reported_by(job: TrialJob) -> tuple[str, ...]:
     return (*(f"{part}/{name}" for part in ("valid", "test") for name in names), *FACTS)
 
 
-def search_problems(search: TuneSearch) -> Iterator[Problem]:
-    """What is wrong with a search though its parts are right; paths are those of its spec."""
-    jobs = _some_jobs(search)
-    searched = {path for dimension in search.space.dimensions for path in dimension.paths}
-    options = search.options
+def tune_problems(options: TuneOptions, space: Space, jobs: Sequence[TrialJob]) -> Iterator[Problem]:
+    """What is wrong with a search though its parts are right; paths are those of its spec.
+
+    jobs: some of those that the space stands for
+    """
+    searched = {path for dimension in space.dimensions for path in dimension.paths}
     for index, metric in enumerate(options.metrics):
         path: tuple[str | int, ...] = ("metric", index) if isinstance(options.metric, tuple) else ("metric",)
         yield from _metric_problems(metric, path, jobs, searched)
     workers = options.resources.num_workers
-    for job in jobs[:1]:
-        batch = job.train.batch_size if isinstance(job, FinetuneJob) else job.train.global_batch_tokens
+    for job in jobs:
+        batch = job.train.batch_size if isinstance(job, FinetuneJob) else _blocks_a_step(job)
         if workers > batch:
-            yield Problem(("resources", "num_workers"), f"must be at most the batch of a step ({batch})", workers)
+            rule = f"must be at most what a step of the smallest trial takes ({batch})"
+            yield Problem(("resources", "num_workers"), rule, workers)
+            return
 
 
-def _some_jobs(search: TuneSearch) -> list[Any]:
-    assignments = [each for each in search.space.draws(_DRAWS, seed=0) if not search.violated(each)]
-    return [search.job(assignment) for assignment in assignments]
+def _blocks_a_step(job: PretrainJob) -> int:
+    return job.train.global_batch_tokens // job.data.block_tokens
 
 
 def _metric_problems(

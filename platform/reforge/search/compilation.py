@@ -36,6 +36,9 @@ from reforge.spec.validation import Remembered, validate
 
 J = TypeVar("J", bound=Part)
 O = TypeVar("O", bound=Part)  # noqa: E741
+# So many draws stand for the jobs of a space.
+_NUM_DRAWS = 20
+
 Checks = Sequence[Callable[[Any], Iterable[Problem]]]
 
 
@@ -45,6 +48,7 @@ class Search(Generic[J, O]):
 
     options: its sections besides `space` and `constraints`
     base: the job spec that trials are made from
+    source: all that was read
     remembered: what is known of parts that trials share, so that no file is looked at again for each
     """
 
@@ -52,6 +56,7 @@ class Search(Generic[J, O]):
     space: Space
     base: Source
     job_type: type[J]
+    source: Source
     checks: Checks = ()
     remembered: Remembered = field(default_factory=dict)
 
@@ -71,27 +76,50 @@ class Search(Generic[J, O]):
         return []
 
 
-def compile_search(source: Source, job: type[J], options: type[O], checks: Checks = ()) -> Search[J, O]:
+def compile_search(
+    source: Source,
+    job: type[J],
+    options: type[O],
+    checks: Checks = (),
+    rules: Callable[[O, Space, Sequence[J]], Iterable[Problem]] = lambda options, space, jobs: (),
+) -> Search[J, O]:
     """Read and check a search, loaded with `dotted=("space",)`.
 
     job: the type of the job spec that it extends
     options: a Part with its other sections: `kind`, `name`, `metric`, ...
     checks: rules across the parts of a job, as for `validate`
+    rules: what must hold between the options, the space and some of its jobs; of a space that is wrong, the base job
     Raises SpecError with all that is wrong in the file, in the options, in the space and in the jobs it stands for.
     """
     sections = divide(source, job, options)
     problems = [*source.problems, *wrong_base(source, job)]
     if len(problems) > len(source.problems):  # held against another kind of job, every name would be unknown
         raise SpecError(problems, source.name)
+    told = None
     try:
         told = validate(options, sections.rest)
     except SpecError as error:
         problems += error.problems
     space, found = compile_space(sections, job, checks)
-    if problems or found:
+    if told is not None:
+        search = Search(told, space, sections.base, job, source, checks)
+        problems += rules(told, space, _base_job(search) if found else _some_jobs(search))
+    if told is None or problems or found:
         placed = [replace(each, place=each.place or source.place(each.path)) for each in (*problems, *found)]
         raise SpecError({str(each): each for each in placed}.values(), source.name)
-    return Search(told, space, sections.base, job, checks)
+    return search
+
+
+def _some_jobs(search: Search[J, O]) -> list[J]:
+    draws = search.space.draws(_NUM_DRAWS, seed=0)
+    return [search.job(assignment) for assignment in draws if not search.violated(assignment)]
+
+
+def _base_job(search: Search[J, O]) -> list[J]:
+    try:
+        return [validate(search.job_type, search.base, search.checks, search.remembered)]
+    except SpecError:  # it may be the space that makes it whole
+        return []
 
 
 def compile_space(sections: Sections, job: type[Part], checks: Checks = ()) -> tuple[Space, list[Problem]]:
