@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from reforge.runs.search_run import TRIALS, RunningTrial, SearchRun, Watch
+from reforge.runs.search_run import SECONDS_TRAINED, STEPS, TRIALS, RunningTrial, SearchRun, Watch
 from reforge.runs.tune_job import TuneOptions
 from reforge.search.dimension import Range
 from reforge.search.records import TrialRecord
@@ -59,7 +59,7 @@ class SearchKeeper(Watch):
         record = self._records[number]
         names = [metric.name for metric in self._options.metrics]
         values = values_of(record, self._options.metrics)
-        step = int(record.facts.get("steps", 0))
+        step = int(record.facts.get(STEPS, 0))
         is_good = record.outcome in ("finished", "pruned", "reused")
         self._board.end_trial(
             self._root / TRIALS / f"{number:04d}",
@@ -89,8 +89,8 @@ class SearchKeeper(Watch):
     def _head(self) -> SearchHead:
         records = self._records.values()
         counted = [r for r in records if not r.is_free and r.outcome not in ("running", "waiting", "added")]
-        spent = sum(float(record.facts.get("seconds", 0.0)) for record in records)
-        wasted = sum(float(record.facts.get("seconds", 0.0)) for record in records if record.outcome in _WASTED)
+        spent = sum(float(record.facts.get(SECONDS_TRAINED, 0.0)) for record in records)
+        wasted = sum(float(record.facts.get(SECONDS_TRAINED, 0.0)) for record in records if record.outcome in _WASTED)
         options = self._options
         return SearchHead(
             name=options.name,
@@ -110,7 +110,7 @@ class SearchKeeper(Watch):
             parameters=self._labels(record.assignment),
             reports=len(record.intermediate),
             values=values_of(record, self._options.metrics),
-            seconds=float(record.facts.get("seconds", record.seconds or 0.0)),
+            seconds=float(record.facts.get(SECONDS_TRAINED, record.seconds or 0.0)),
             why=record.why,
         )
 

@@ -21,6 +21,7 @@ from reforge.search.validations import Validation, value_of
 
 TRIALS = "trials"
 
+SECONDS_TRAINED = "seconds_trained"
 # Facts that a trial's job is made from again.
 MICRO_BATCH = "micro_batch_tokens"
 STEPS = "steps"  # that it trained
@@ -157,7 +158,7 @@ class SearchRun:
     def _progress(self, trial: RunningTrial) -> dict[str, float]:
         last, metric = trial.history[-1], self.options.metrics[0]
         best = (max if metric.mode == "max" else min)(trial.history, key=lambda each: each.values.get(metric.name, 0.0))
-        return {"seconds": last.seconds, STEPS: last.step, BEST_STEP: best.step, ENDED_EARLY: 0.0}
+        return {SECONDS_TRAINED: last.seconds, STEPS: last.step, BEST_STEP: best.step, ENDED_EARLY: 0.0}
 
     def _values(self, trial: RunningTrial, number: int) -> list[float]:
         """The metrics at a report: what it was then, whatever the scope."""

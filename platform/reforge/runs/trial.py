@@ -18,11 +18,11 @@ import torch
 
 from reforge.loop import StepReport, World, score
 from reforge.models import count_parameters
-from reforge.runs.memory_measure import MemoryMeter
 from reforge.runs.finetune import Finetuning, answer, begin_finetuning, take_best
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.folder import RunFolder
 from reforge.runs.job import PretrainJob
+from reforge.runs.memory_measure import MemoryMeter
 from reforge.runs.pretrain import Pretraining, begin_pretraining
 from reforge.runs.shared import Shared
 from reforge.runs.tracker import SECONDS

@@ -19,7 +19,7 @@ TrialJob = FinetuneJob | PretrainJob
 TuneSearch = Search[FinetuneJob, "TuneOptions"] | Search[PretrainJob, "TuneOptions"]
 
 # What is measured of every trial beside its validation, and may be a metric.
-FACTS = ("num_parameters", "peak_memory_gib", "seconds")
+FACTS = ("num_parameters", "peak_memory_gib", "seconds_trained")
 LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "mse", *FACTS)
 
 
