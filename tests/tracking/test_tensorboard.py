@@ -8,9 +8,11 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from reforge.tracking import TensorBoardSink
 
@@ -90,6 +92,17 @@ def test_a_run_that_starts_over_drops_everything(tmp_path: Path) -> None:
 
     assert [point.value for point in read(tmp_path).Scalars("train/loss")] == [1.5, 2.5]
     assert texts(tmp_path, "spec") == [(0, "new")]
+
+
+def test_the_tenth_file_of_a_process_is_read_after_the_ninth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that trains trial after trial numbers its files in their names, where "10" stands before "9"."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(9))
+    for value in (1.0, 2.0):
+        sink = TensorBoardSink(tmp_path, purge_step=None)
+        sink.scalars(1, {"train/loss": value})
+        sink.close()
+    assert sorted(path.name[-2:] for path in tmp_path.iterdir()) == [".9", "10"]
+    assert [point.value for point in read(tmp_path).Scalars("train/loss")] == [2.0]
 
 
 def test_flush_makes_points_visible_to_a_reader(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Curves and texts of a run as TensorBoard event files."""
 
 import io
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ class TensorBoardSink:
     """
 
     def __init__(self, folder: Path, purge_step: int | None) -> None:
+        _await_a_later_name(folder)
         # The reader behind TensorBoard's pages purges from the second session mark on: the first session needs one too.
         first_valid = purge_step or 0
         self._writer = SummaryWriter(str(folder), purge_step=first_valid, flush_secs=FLUSH_SECONDS)
@@ -46,3 +48,9 @@ class TensorBoardSink:
     def close(self) -> None:
         """Flush and close the file; nothing can be added afterwards."""
         self._writer.close()
+
+
+def _await_a_later_name(folder: Path) -> None:
+    # TensorBoard reads the files of a folder by their names: the second they are of, and then a number, as text.
+    while any(folder.glob(f"events.out.tfevents.{int(time.time())}.*")):
+        time.sleep(0.05)
