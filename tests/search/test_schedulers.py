@@ -1,6 +1,9 @@
 """Schedulers over tables of learning curves: what they save, what they keep, and that no kill changes what they say."""
 
 import math
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,6 +244,53 @@ def test_whoever_is_killed_when_the_search_is_the_same(scheduler: SchedulerOptio
         (each.outcome, each.values, each.why) for each in kept
     ]
     assert {each.outcome for each in kept} == {"finished", "pruned"}
+
+
+def drive(path: Path) -> None:
+    """A driver of one trial at a time, which goes on after the last report that the storage has."""
+    replay = Replay(path, curves(12, 9), AshaOptions(max_reports=9))
+    study = replay.open()
+    while (suggestion := study.ask()) is not None:
+        number = suggestion.number
+        replay.row[number] = suggestion.assignment["row"]
+        replay.reached[number] = min(max(study.trials[number].intermediate, default=0), 8)  # the last is told again
+        running = [number]
+        if why := study.should_prune(number):
+            study.prune(number, why)
+            continue
+        while running:
+            time.sleep(0.01)
+            replay.step(number, running)
+
+
+@pytest.mark.slow  # starts a process some ten times
+def test_a_search_that_is_killed_prunes_the_same_trials(tmp_path: Path) -> None:
+    drive(tmp_path / "whole.journal")
+    path = tmp_path / "killed.journal"
+    code = f"import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}; from pathlib import Path\n"
+    code += f"import test_schedulers; test_schedulers.drive(Path({str(path)!r}))"
+    num_kills = 0
+    while True:
+        known = path.stat().st_size if path.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", code])
+        while process.poll() is None and (not path.exists() or path.stat().st_size < known + 4500):
+            time.sleep(0.001)
+        if process.poll() is not None:
+            break
+        time.sleep(0.003 * (num_kills % 7))
+        process.kill()
+        process.wait()
+        num_kills += 1
+    assert process.returncode == 0
+    assert num_kills >= 4
+    whole, killed = (
+        Replay(each, curves(12, 9), AshaOptions(max_reports=9)).open().trials
+        for each in (tmp_path / "whole.journal", path)
+    )
+    assert [(each.outcome, each.intermediate, each.values, each.why) for each in killed] == [
+        (each.outcome, each.intermediate, each.values, each.why) for each in whole
+    ]
+    assert {each.outcome for each in whole} == {"finished", "pruned"}
 
 
 def test_a_report_is_judged_by_what_was_known_when_it_came(tmp_path: Path) -> None:
