@@ -1,40 +1,29 @@
 """The command lines of searches, and what they print."""
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
-import torch
-import yaml
-
-from reforge.distributed.arguments import guarded, say, spec_and_overrides, spec_parser
-from reforge.distributed.cluster import Resources, find_resources, start_if_none
-from reforge.distributed.command import tensorboard_command
-from reforge.distributed.corpora import Corpora
-from reforge.distributed.crew import CrewShape
-from reforge.distributed.tune import run_search, trial_shape, trials_at_once
-from reforge.runs.finetune_job import FinetuneJob
-from reforge.runs.folder import RunFolder
+from reforge.distributed.arguments import guarded, spec_and_overrides, spec_parser
+from reforge.distributed.cluster import Resources, find_resources
+from reforge.distributed.command import show_dry_run, tensorboard_command
+from reforge.distributed.search import Place, search_whole
+from reforge.distributed.search_memory import fitted, measure, memory_of_trials
+from reforge.distributed.tune import trial_shape, trials_at_once
 from reforge.runs.job import PretrainJob
-from reforge.runs.search_identity import context_of
-from reforge.runs.search_keeping import SearchKeeper
-from reforge.runs.search_results import BestTrial, disk_bytes, finish_best, keep_best
+from reforge.runs.preview import Timed, preview, trial_seconds
+from reforge.runs.search_results import BestTrial, disk_bytes
 from reforge.runs.search_run import SearchRun
+from reforge.runs.trial_memory import by_size, to_measure
 from reforge.runs.tune_job import TrialJob, TuneOptions, TuneSearch, tune_problems
 from reforge.search import Space, compile_search
-from reforge.search.report import write_report
 from reforge.search.rules import scheduler_problems
-from reforge.search.study import Study
-from reforge.spec import Problem, load_source
-from reforge.tracking import write_whole
+from reforge.spec import Problem, UserError, load_source
 from reforge.tracking.hparams import label
 from reforge.tracking.progress import duration
-from reforge.tracking.trials_table import TrialsTable
 
+GIB = 2**30
 AGAIN = (
     "the same command goes on: trials that have ended are kept, those that were running go on from their checkpoints"
 )
@@ -49,12 +38,20 @@ def _tune(job: type[Any], default_space: Path, arguments: Sequence[str] | None) 
     kind = "pre-training" if job is PretrainJob else "fine-tuning"
     parser = spec_parser(f"Search for the best {kind} in a space of job specs.", default_space)
     parser.add_argument("--space", metavar="FILE", help="the space, as a first word says it too")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--preview", action="store_true", help="print the space, the memory and the time it takes, stop")
+    mode.add_argument("--dry-run", action="store_true", help="take two steps of one trial, report memory, stop")
     options = parser.parse_intermixed_args(arguments)
     words = [*([options.space] if options.space else []), *options.words]
     path, overrides = spec_and_overrides(words, default_space)
     resources = find_resources()
     search = load_search(path, overrides, job, resources)
-    search_command(search, resources)
+    if options.preview:
+        preview_search(search, resources)
+    elif options.dry_run:
+        dry_run_search(search, resources)
+    else:
+        show_search(*search_whole(search, resources))
 
 
 def load_search(path: Path, overrides: Sequence[str], job: type[Any], resources: Resources) -> TuneSearch:
@@ -86,92 +83,29 @@ def room_problems(options: TuneOptions, resources: Resources) -> Iterator[Proble
         yield Problem(("search", "max_concurrent"), rule, asked)
 
 
-def search_command(search: TuneSearch, resources: Resources) -> None:
-    """Run a search to its end, or go on with it, and print what it found."""
-    options = search.options
-    shape = trial_shape(options.resources, resources)
-    with held(options):
-        study = open_study(search)
-        for note in study.notes:
-            say(note)
-        with TrialsTable() as table:
-            keeper = SearchKeeper(options, search.space, study, table)
-            corpora = Corpora(resources, table.say) if search.job_type is PretrainJob else None
-            run = SearchRun(search, study, corpora.folder_of if corpora else None, keeper)
-            keeper.run = run
-            try:
-                train(run, corpora, shape, resources, keeper.show)
-            finally:
-                keeper.write_csv(now=True)
-                best = keep_best(run)
-                keep_report(search, study, shape)
-        for each in best:
-            finish(each, corpora, shape, resources)
-    show_search(run, best)
+def preview_search(search: TuneSearch, resources: Resources) -> None:
+    """Print what the search will be; leaves nothing behind but prepared corpora."""
+    place = Place(search, resources)
+    memory = memory_of_trials(search, place.shape, place.at_once, resources)
+    jobs = to_measure(memory, by_size(search, memory))
+    runs = measure(jobs, place.shape, resources, place.prepared)
+    timed = [Timed(run, trial_seconds(job, run)) for job, run in zip(jobs, runs, strict=True) if run is not None]
+    for line in preview(search, fitted(memory, runs), timed, place.at_once):
+        print(line)
 
 
-@contextmanager
-def held(options: TuneOptions) -> Iterator[None]:
-    """The search's folder, held against other processes."""
-    lock = RunFolder(options.folder).hold()
-    try:
-        yield
-    finally:
-        lock.close()
-
-
-def open_study(search: TuneSearch) -> Study:
-    """The study of a search, in its storage."""
-    options = search.options
-    return Study(
-        options.name,
-        search.space,
-        options.search,
-        options.metrics,
-        options.study_storage,
-        search.violated,
-        context_of(search),
-        options.scheduler,
-    )
-
-
-def train(
-    run: SearchRun, corpora: Corpora | None, shape: CrewShape, resources: Resources, look: Callable[[], None]
-) -> None:
-    """All trials that are left."""
-    if corpora is not None:
-        corpora.prepare_ahead(run.search)
-    at_once = run.options.search.max_concurrent
-    start_if_none(resources)
-    run_search(run, shape, trials_at_once(shape, resources) if at_once == "auto" else at_once, look)
-
-
-def keep_report(search: TuneSearch, study: Study, shape: CrewShape) -> None:
-    """spec.yaml and report.html."""
-    options = search.options
-    text = yaml.safe_dump(search.source.data, sort_keys=False, allow_unicode=True)
-    write_whole(options.folder / "spec.yaml", text)
-    held_resources = {"cpus": float(shape.num_workers * shape.cpus), "gpus": shape.num_workers * shape.gpus}
-    write_report(options.folder / "report.html", study, options.metrics, options.name, text, held_resources)
-
-
-def finish(best: BestTrial, corpora: Corpora | None, shape: CrewShape, resources: Resources) -> None:
-    """Make the best trial a finished run, where it is a single one and that has not been done."""
-    job = best.job
-    if (isinstance(job, FinetuneJob) and job.has_members) or RunFolder(best.folder).result.is_file():
-        return
-    start_if_none(resources)
-    prepared = corpora.folder_of(job) if corpora is not None and isinstance(job, PretrainJob) else None
-    task = _finish.options(num_cpus=shape.cpus, num_gpus=min(1, shape.gpus))
-    ray.get(task.remote(best, prepared, shape))
-
-
-@ray.remote  # type: ignore[untyped-decorator]
-def _finish(best: BestTrial, prepared: Path | None, shape: CrewShape) -> None:
-    with suppress(OSError):
-        os.chdir(shape.cwd)
-    torch.set_num_threads(shape.cpus)
-    finish_best(best, torch.device("cuda", 0) if shape.gpus else torch.device("cpu"), prepared)
+def dry_run_search(search: TuneSearch, resources: Resources) -> None:
+    """Take two steps of one trial, the one in the middle by its size."""
+    place = Place(search, resources)
+    memory = memory_of_trials(search, place.shape, place.at_once, resources)
+    jobs = to_measure(memory, by_size(search, memory))
+    if not jobs:
+        raise UserError(f"no trial fits into the {memory.limit_bytes / GIB:.1f} GiB that a worker of one has")
+    job = jobs[len(jobs) // 2]
+    [run] = measure([job], place.shape, resources, place.prepared)
+    if run is None:
+        raise UserError("the trial ran out of memory in its first two steps; --preview says what trials take")
+    show_dry_run(run)
 
 
 def show_search(run: SearchRun, best: Sequence[BestTrial]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reforge.runs.finetune_job import FinetuneJob
-from reforge.runs.job import PretrainJob, ScaleOptions
+from reforge.runs.job import ScaleOptions
 from reforge.runs.trial import TrialJob, TrialReport, TrialTask
 from reforge.runs.trial_process import Advance, Trouble
 from reforge.runs.tune_job import TuneSearch
@@ -68,7 +68,7 @@ class SearchRun:
         self,
         search: TuneSearch,
         study: Study,
-        prepare: Callable[[PretrainJob], Path] | None = None,
+        prepare: Callable[[TrialJob], Path | None] = lambda job: None,
         watch: "Watch | None" = None,
     ) -> None:
         self.search, self.study = search, study
@@ -143,12 +143,8 @@ class SearchRun:
         if suggestion.resumed:
             facts = next(each.facts for each in self.study.trials if each.number == suggestion.number)
             job = with_micro_batch(job, facts.get(MICRO_BATCH))
-        prepared = None
-        if isinstance(job, PretrainJob):
-            assert self._prepare is not None
-            prepared = self._prepare(job)
         curves = self.options.folder / "tensorboard" / TRIALS / job.name
-        return TrialTask(suggestion.number, job, curves, self.options.metrics, prepared)
+        return TrialTask(suggestion.number, job, curves, self.options.metrics, self._prepare(job))
 
     def _known(self, suggestion: Suggestion) -> Mapping[int, float]:
         if not suggestion.resumed:
@@ -179,9 +175,11 @@ class SearchRun:
         number = trial.suggestion.number
         if verdict.outcome == "pruned":
             self.study.prune(number, verdict.why)
+        elif verdict.outcome == "diverged":
+            self.study.diverge(number, verdict.why)
         else:
             values = [value_of(metric, trial.history, trial.facts) for metric in self.options.metrics]
-            self.study.finish(number, values)
+            self.study.finish(number, values, verdict.why)
         self._ended(trial)
 
     def _trouble(self, trial: RunningTrial, trouble: Trouble) -> None:
@@ -189,7 +187,7 @@ class SearchRun:
         if trouble.kind == "out_of_memory" and self.options.on_oom != "fail":
             self.study.infeasible(number, trouble.why)
         elif trouble.kind == "diverged" and self.options.stop.nan:
-            self.study.finish(number, [float("nan")] * len(self.options.metrics))
+            self.study.diverge(number, trouble.why)
         else:
             self.study.fail(number, trouble.why, trouble.traceback)
         self._ended(trial)
