@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -111,3 +112,53 @@ def test_a_search_that_knows_what_cannot_be_trained_wastes_nothing(load: Callabl
     wasted = load("search_infeasible").main(["--seeds", "1", "--trials", "25"])
     assert wasted["ours"] == [0]
     assert wasted["raises"][0] > 5
+
+
+def replayed(cell: Callable[..., Any], assignment: dict[str, Any]) -> Any:
+    """A cell that is the better the higher its learning rate, ten seconds a report, six of them."""
+    best = 0.6 + 0.1 * (assignment["optimizer.lr"] == 1.6e-3) + 0.02 * (assignment["encoder.trainable_layers"] == "all")
+    reports = tuple(
+        {"step": 30 * number, "value": best - 0.1 / number, "seconds": 10.0 * number, "wall_seconds": 20.0 * number}
+        for number in range(1, 7)
+    )
+    return cell(json.dumps({"key": "", "assignment": assignment, "reports": reports, "seconds": 61.0}))
+
+
+def test_searches_are_replayed_on_a_grid_within_a_part_of_its_compute(
+    load: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    grid, replay = load("search_grid"), load("search_replay")
+    review = "1\t{}\t{}"
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.txt").write_text("id\tdocument\tlabel\n" + review.format("good", 1) + "\n")
+    space = grid.read_grid(tmp_path, encoder=tmp_path / "encoder").space
+    assignments = grid.assignments(space)
+    assert len(assignments) == space.size() == 72
+    table = replay.Table.of([replayed(grid.Cell.from_json, assignment) for assignment in assignments])
+    assert table.seconds == 72 * 61
+    assert table.best == pytest.approx(0.72 - 0.1 / 6)
+    stopping = replay.CONTENDERS["random, ASHA"]
+    found, again = (replay.replay(space, table, stopping, seed=3, budget=0.25 * table.seconds) for _ in range(2))
+    assert found == again
+    assert found.best == pytest.approx(table.best)
+    whole = replay.replay(space, table, replay.CONTENDERS["random"], seed=3, budget=0.25 * table.seconds)
+    assert whole.finished == 0.25 * 72
+    assert found.finished < whole.finished < whole.tried <= whole.finished + 2 < found.tried
+
+
+def test_a_grid_goes_on_where_it_was_killed(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    grid = load("search_grid")
+    line = json.dumps({"key": "k", "assignment": {"a": [3, 4]}, "reports": [], "seconds": 1.0})
+    file = tmp_path / "grid.jsonl"
+    file.write_text(f"{line}\n{line[:20]}")
+    (cell,) = grid.read_cells(file)
+    grid.keep_whole_lines(file, [cell])
+    assert file.read_text() == f"{line}\n"
+
+
+def test_the_reviews_of_a_grid_have_texts_and_are_divided(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    rows = ["id\tdocument\tlabel", "1\tfine\t1", "2\t\t0", "3\tdull\t0", "4\twell\t1"]
+    (tmp_path / "reviews.txt").write_text("\n".join(rows) + "\n")
+    load("search_grid").take_reviews(tmp_path / "reviews.txt", tmp_path, 2, 1)
+    assert (tmp_path / "train.txt").read_text().splitlines() == [rows[0], rows[1], rows[3]]
+    assert (tmp_path / "valid.txt").read_text().splitlines() == [rows[0], rows[4]]
