@@ -38,8 +38,8 @@ class Place:
         options = search.options
         self.resources = resources
         self.shape: CrewShape = trial_shape(options.resources, resources)
-        asked = options.search.max_concurrent
-        self.at_once = trials_at_once(self.shape, resources) if asked == "auto" else asked
+        room, asked = trials_at_once(self.shape, resources), options.search.max_concurrent
+        self.at_once = room if asked == "auto" else min(asked, room)
         self.corpora = Corpora(resources, announce) if search.job_type is PretrainJob else None
 
     def prepared(self, job: TrialJob) -> Path | None:

@@ -10,7 +10,7 @@ from reforge.distributed.cluster import Resources, find_resources
 from reforge.distributed.command import show_dry_run, tensorboard_command
 from reforge.distributed.search import Place, search_whole
 from reforge.distributed.search_memory import fitted, measure, memory_of_trials
-from reforge.distributed.tune import trial_shape, trials_at_once
+from reforge.distributed.tune import trial_shape
 from reforge.runs.job import PretrainJob
 from reforge.runs.preview import Timed, preview, trial_seconds
 from reforge.runs.search_results import BestTrial, disk_bytes
@@ -77,10 +77,6 @@ def room_problems(options: TuneOptions, resources: Resources) -> Iterator[Proble
     if gpus > resources.num_gpus:
         rule = f"a trial needs {gpus:g} GPUs, and {resources.name} has {resources.num_gpus}"
         yield Problem(("resources", "gpus"), rule, options.resources.gpus)
-    room, asked = trials_at_once(shape, resources), options.search.max_concurrent
-    if asked != "auto" and asked > max(1, room):
-        rule = f"must be auto or at most {room}, the trials that {resources.name} has room for"
-        yield Problem(("search", "max_concurrent"), rule, asked)
 
 
 def preview_search(search: TuneSearch, resources: Resources) -> None:

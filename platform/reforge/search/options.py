@@ -51,8 +51,8 @@ class SearchOptions(Part):
 
     sampler: draws the trials; its seed is that of the whole sequence
     num_trials: trials that are handed out; draws that cost nothing (infeasible, known already) do not count
-    max_concurrent: trials at a time; auto: as many as the cluster has room for. One at a time draws the same trials
-        each time; of several, which one ends first has a say in what is drawn next
+    max_concurrent: trials at a time, at most as many as the cluster has room for; auto: as many as that. One at a time
+        draws the same trials each time; of several, which one ends first has a say in what is drawn next
     time_budget: no trial starts after it, "30m", "2h" or "1h30m", all starts of the search together; null: no limit
     points_to_evaluate: trials to begin with, {path: value}; what a point leaves out is drawn
     warm_start: an earlier study to start from
