@@ -41,7 +41,7 @@ OUTCOME_COLOURS = {
 }
 MOST_LABELS = 30  # of a choice, that are written at an axis
 _LONGEST_LABEL = 16
-_NUM_POWERS = 8
+_NUM_POWERS = 5  # on a logarithmic axis
 _MOST_LETTERS = 22  # of labels side by side
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text, in the fonts of whoever reads it

@@ -36,7 +36,8 @@ def early_stopping(found: Findings) -> Section:
         return Section(TITLE, "Nothing to show yet: no trial has reported a value.")
     shown = limits([value for trial in reported for value in _finite(trial).values()], metric)
     note = "Each trial's reports (its validations); a cross is where a trial ended that was not trained to its end. "
-    return Section(TITLE, f"{note}{_reports_note(found)} {shown.note}", [_picture(found, reported, shown, metric)])
+    outside = f" {shown.num_beyond} values lie outside the picture." if shown.num_beyond else ""
+    return Section(TITLE, f"{note}{_reports_note(found)}{outside}", [_picture(found, reported, shown, metric)])
 
 
 def _reports_note(found: Findings) -> str:
@@ -71,11 +72,11 @@ def _draw_curve(axes: "Axes", trial: TrialRecord, shown: Limits, look: _Look) ->
     points = _finite(trial)
     every = math.ceil(len(points) / _MOST_POINTS)
     steps = [*list(points)[:-1][::every], list(points)[-1]]
-    values = shown.inside([points[step] for step in steps])
+    values = [points[step] for step in steps]
     marker = "." if len(points) == 1 else ""
     axes.plot(steps, values, marker=marker, color=look.colour, linewidth=look.width, alpha=look.alpha, label=look.label)
     if trial.outcome not in ("finished", "running"):
-        axes.plot(steps[-1], values[-1], "x", color=look.colour, markersize=4.5, alpha=look.alpha)
+        axes.plot(steps[-1], shown.inside(values)[-1], "x", color=look.colour, markersize=4.5, alpha=look.alpha)
 
 
 def _finite(trial: TrialRecord) -> dict[int, float]:

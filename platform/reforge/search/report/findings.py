@@ -92,6 +92,7 @@ def findings(study: Study, metrics: Sequence[MetricOptions]) -> Findings:
 
 def _parameters(trials: Sequence[FrozenTrial]) -> list[Parameter]:
     drawn = [trial for trial in trials if trial.params]
+    drawn = [trial for trial in drawn if trial.state.is_finished()] or drawn  # a running one may be half drawn
     distributions: dict[str, BaseDistribution] = {}
     for trial in drawn:
         distributions |= {name: each for name, each in trial.distributions.items() if name not in distributions}

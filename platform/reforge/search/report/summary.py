@@ -47,7 +47,7 @@ def summarise(found: Findings, resources: Mapping[str, float], seconds_used: flo
     """
     facts = {
         "trials": _counts(found.handed_out),
-        "draws that cost nothing": _counts([trial for trial in found.records if trial.is_free]),
+        "draws that cost nothing": _counts([trial for trial in found.records if _cost_nothing(trial)]),
         "of earlier studies": _counts([trial for trial in found.records if trial.outcome == "added"]),
         "time of the search": duration(seconds_used),
         **_compute(found.handed_out, resources),
@@ -60,6 +60,10 @@ def summarise(found: Findings, resources: Mapping[str, float], seconds_used: flo
 def _best(trial: TrialRecord) -> Best:
     parameters = {path: worded(value) for path, value in trial.assignment.items()}
     return Best(trial.number, [f"{value:.6g}" for value in trial.values], parameters)
+
+
+def _cost_nothing(trial: TrialRecord) -> bool:
+    return trial.is_free or trial.outcome in ("reused", "skipped")
 
 
 def _counts(trials: Sequence[TrialRecord]) -> str:
