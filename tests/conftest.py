@@ -93,6 +93,12 @@ def finetune_job(finetune_overrides: list[str]) -> Callable[..., "FinetuneJob"]:
     return lambda *overrides: validate(FinetuneJob, load_source(TINY_FINETUNE, [*finetune_overrides, *overrides]))
 
 
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna's journal waits for the disk after every line; what a test writes need not survive a power cut."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Any]:
     """The file system of a real S3 server on this machine, which `s3://` leads to as long as the tests run."""

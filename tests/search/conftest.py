@@ -1,6 +1,5 @@
 """Spaces from YAML text, over a fine-tuning of reviews and a pre-training that need no files to be there."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -80,9 +79,3 @@ def refused(compiled: Compile) -> Callable[..., list[str]]:
         return [str(problem).removeprefix("search.yaml:") for problem in caught.value.problems]
 
     return read
-
-
-@pytest.fixture
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Optuna's journal waits for the disk after every line; what a test writes need not survive a power cut."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)

@@ -14,7 +14,6 @@ from reforge.search.records import TrialRecord
 from reforge.search.space import Space
 from reforge.search.study import Study
 from reforge.search.trials_csv import write_trials
-from reforge.search.validations import value_of
 from reforge.search.values import values_of
 from reforge.tracking.hparams import HParamsBoard, Interval, label
 from reforge.tracking.trial_columns import TrialRow
@@ -50,7 +49,8 @@ class SearchKeeper(Watch):
 
     def reported(self, trial: RunningTrial) -> None:
         """Its metrics so far."""
-        values = {metric.name: value_of(metric, trial.history, trial.facts) for metric in self._options.metrics}
+        names = [metric.name for metric in self._options.metrics]
+        values = dict(zip(names, trial.values, strict=True))
         self._board.report_trial(trial.task.curves, trial.history[-1].step, values)
 
     def ended(self, number: int) -> None:
@@ -115,13 +115,12 @@ class SearchKeeper(Watch):
         )
 
     def _running_row(self, trial: RunningTrial) -> TrialRow:
-        metrics = self._options.metrics if trial.history else ()
         return TrialRow(
             number=trial.suggestion.number,
             status="running",
             parameters=self._labels(trial.suggestion.assignment),
             reports=len(trial.history),
-            values=[value_of(metric, trial.history, trial.facts) for metric in metrics],
+            values=trial.values if trial.history else [],
             seconds=trial.history[-1].seconds if trial.history else 0.0,
         )
 

@@ -93,15 +93,16 @@ def _headline(options: TuneOptions, record: TrialRecord) -> str:
 
 
 def finish_best(best: BestTrial, device: torch.device, prepared: Path | None) -> None:
-    """Make the trial's folder a finished run, with weights and scores; trains nothing.
+    """Make the trial's folder a finished run, with weights and scores.
 
-    Of a pre-training whose best value was not its last, the later checkpoints go first.
+    Checkpoints from after the step that its value is of go first; what was kept of those before decides whether any
+    step is trained again.
     """
     run = best.job.run.model_copy(update={"storage": best.folder.parent})
     job: TrialJob = best.job.model_copy(update={"name": best.folder.name, "run": run})
+    _drop_later(best)
     if isinstance(job, PretrainJob):
         assert prepared is not None
-        _drop_later(best)
         pretrain(job, best.folder, prepared, device)
     else:
         finetune(job, best.folder, device)

@@ -4,17 +4,19 @@ study --Suggestion--> TrialTask --> whoever trains it --TrialReport | Trouble-->
                                                                                      '--> goes on, or is at its end
 """
 
+import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reforge.runs.finetune_job import FinetuneJob
-from reforge.runs.job import ScaleOptions
-from reforge.runs.trial import TrialJob, TrialReport, TrialTask
+from reforge.runs.job import PretrainJob, ScaleOptions
+from reforge.runs.trial import TrialJob, TrialTask
 from reforge.runs.trial_process import Advance, Trouble
 from reforge.runs.tune_job import TuneSearch
+from reforge.search.options import MetricOptions
 from reforge.search.stopping import Reached, Stop, stop
 from reforge.search.study import Study, Suggestion
 from reforge.search.validations import Validation, value_of
@@ -35,6 +37,7 @@ class RunningTrial:
 
     history: what it has reached, as far as it is known here
     told: the newest report that the study knows
+    judged: the newest report that has been judged here
     """
 
     suggestion: Suggestion
@@ -42,6 +45,12 @@ class RunningTrial:
     history: tuple[Validation, ...] = ()
     facts: Mapping[str, float] = field(default_factory=dict)
     told: int = 0
+    judged: int = 0
+
+    @property
+    def values(self) -> list[float]:
+        """The metrics so far."""
+        return [value_of(metric, self.history, self.facts) for metric in over_reports(self.task)]
 
 
 class Watch:
@@ -82,17 +91,10 @@ class SearchRun:
             if suggestion.action != "run":
                 self._watch.ended(suggestion.number)
                 continue
-            task = self._task(suggestion)
-            known = self._known(suggestion)
-            trial = RunningTrial(suggestion, task, told=max(known, default=0))
-            if known and (why := self.study.should_prune(suggestion.number)):
-                # Its driver died between the report and the verdict.
-                self.study.prune(suggestion.number, why)
-                self._ended(trial)
-                continue
+            trial = self._begun(suggestion)
             self.running[suggestion.number] = trial
             self._watch.began(trial)
-            return task
+            return trial.task
         return None
 
     def judge(self, number: int, advance: Advance, measured: Mapping[str, float] | None = None) -> bool:
@@ -104,15 +106,14 @@ class SearchRun:
         if isinstance(advance, Trouble):
             self._trouble(trial, advance)
             return True
-        trial.history, trial.facts = advance.history, {**trial.facts, **advance.facts, **(measured or {})}
-        trial.facts = {**trial.facts, **self._progress(trial)}
-        for validation in trial.history[trial.told :]:
-            self.study.report(number, validation.number, self._values(trial, validation.number))
-            trial.told = validation.number
-        verdict = self._verdict(trial, advance)
-        if verdict is not None and verdict.outcome == "finished" and not advance.is_last:
-            trial.facts = {**trial.facts, ENDED_EARLY: 1.0}
-        self.study.measured(number, trial.facts)
+        trial.facts = {**trial.facts, **advance.facts, **(measured or {})}
+        verdict = None
+        # Those that come together, from a trial whose driver died, are judged as if they had come one by one.
+        for count in range(min(trial.judged + 1, len(advance.history)), len(advance.history) + 1):
+            is_last = advance.is_last and count == len(advance.history)
+            verdict = self._judge_report(trial, advance.history[:count], is_last)
+            if verdict is not None:
+                break
         self._watch.reported(trial)
         if verdict is not None:
             self._conclude(trial, verdict)
@@ -127,9 +128,10 @@ class SearchRun:
         """The job of a trial: kept in the search's folder, on the search's resources, judged by its metric."""
         job: TrialJob = self.search.job(assignment)
         resources = self.options.resources
+        prepared = job.run.prepared_root if isinstance(job, PretrainJob) else job.run.prepared
         changes: dict[str, Any] = {
             "name": f"{number:04d}",
-            "run": job.run.model_copy(update={"storage": self.options.folder / TRIALS}),
+            "run": job.run.model_copy(update={"storage": self.options.folder / TRIALS, "prepared": prepared}),
             "scale": ScaleOptions(num_workers=resources.num_workers, cpus_per_worker=resources.cpus),
         }
         metric = self.options.metrics[0]
@@ -138,37 +140,58 @@ class SearchRun:
         changed: TrialJob = job.model_copy(update=changes)
         return changed
 
-    def _task(self, suggestion: Suggestion) -> TrialTask:
+    def _begun(self, suggestion: Suggestion) -> RunningTrial:
         job = self.job_of(suggestion.assignment, suggestion.number)
+        facts: dict[str, float] = {}
+        told = 0
         if suggestion.resumed:
-            facts = next(each.facts for each in self.study.trials if each.number == suggestion.number)
+            record = next(each for each in self.study.trials if each.number == suggestion.number)
+            facts = {name: float(value) for name, value in record.facts.items()}
+            told = max(record.intermediate, default=0)
             job = with_micro_batch(job, facts.get(MICRO_BATCH))
         curves = self.options.folder / "tensorboard" / TRIALS / job.name
-        return TrialTask(suggestion.number, job, curves, self.options.metrics, self._prepare(job))
+        task = TrialTask(suggestion.number, job, curves, self.options.metrics, self._prepare(job))
+        # Its driver may have died between the newest report and the verdict.
+        return RunningTrial(suggestion, task, facts=facts, told=told, judged=max(0, told - 1))
 
-    def _known(self, suggestion: Suggestion) -> Mapping[int, float]:
-        if not suggestion.resumed:
-            return {}
-        return next(each.intermediate for each in self.study.trials if each.number == suggestion.number)
+    def _judge_report(self, trial: RunningTrial, history: tuple[Validation, ...], is_last: bool) -> Stop | None:
+        """Tell the newest report of `history`, where it is new, and give the verdict on it."""
+        number, newest = trial.suggestion.number, history[-1].number
+        trial.history, trial.judged = history, newest
+        trial.facts = {**trial.facts, **self._progress(history)}
+        if newest > trial.told:
+            self.study.report(number, newest, self._values(trial, history[-1]))
+            trial.told = newest
+        self.study.measured(number, trial.facts)
+        verdict = self._verdict(trial, is_last)
+        if verdict is not None and verdict.outcome == "finished" and not is_last:
+            trial.facts = {**trial.facts, ENDED_EARLY: 1.0}
+            self.study.measured(number, trial.facts)
+        return verdict
 
-    def _progress(self, trial: RunningTrial) -> dict[str, float]:
-        last, metric = trial.history[-1], self.options.metrics[0]
-        best = (max if metric.mode == "max" else min)(trial.history, key=lambda each: each.values.get(metric.name, 0.0))
+    def _progress(self, history: Sequence[Validation]) -> dict[str, float]:
+        last, metric = history[-1], self.options.metrics[0]
+        known = [each for each in history if math.isfinite(each.values.get(metric.name, math.nan))]
+        best = (max if metric.mode == "max" else min)(known, key=lambda each: each.values[metric.name], default=last)
         return {SECONDS_TRAINED: last.seconds, STEPS: last.step, BEST_STEP: best.step, ENDED_EARLY: 0.0}
 
-    def _values(self, trial: RunningTrial, number: int) -> list[float]:
+    def _values(self, trial: RunningTrial, report: Validation) -> list[float]:
         """The metrics at a report: what it was then, whatever the scope."""
-        values = trial.history[number - 1].values
-        return [values.get(metric.name, trial.facts.get(metric.name, 0.0)) for metric in self.options.metrics]
+        return [
+            float(report.values.get(metric.name, trial.facts.get(metric.name, math.nan)))
+            for metric in self.options.metrics
+        ]
 
-    def _verdict(self, trial: RunningTrial, report: TrialReport) -> Stop | None:
-        metric = self.options.metrics[0]
-        history = [Reached(each.number, self._values(trial, each.number)[0], each.seconds) for each in trial.history]
-        verdict = stop(self.options.stop, metric.mode, history)
-        if verdict is None and report.is_last:
+    def _verdict(self, trial: RunningTrial, is_last: bool) -> Stop | None:
+        history = [Reached(each.number, _first(self._values(trial, each)), each.seconds) for each in trial.history]
+        verdict = stop(self.options.stop, self.options.metrics[0].mode, history)
+        if verdict is None and is_last:
             return Stop("finished", "")
         if verdict is None and (why := self.study.should_prune(trial.suggestion.number)):
             return Stop("pruned", why)
+        if verdict is not None and verdict.outcome == "finished" and not is_last and has_members(trial.task.job):
+            # The mean of some folds or seeds is not that of all of them: such a trial is not to be the best.
+            return Stop("pruned", verdict.why)
         return verdict
 
     def _conclude(self, trial: RunningTrial, verdict: Stop) -> None:
@@ -178,15 +201,14 @@ class SearchRun:
         elif verdict.outcome == "diverged":
             self.study.diverge(number, verdict.why)
         else:
-            values = [value_of(metric, trial.history, trial.facts) for metric in self.options.metrics]
-            self.study.finish(number, values, verdict.why)
+            self.study.finish(number, trial.values, verdict.why)
         self._ended(trial)
 
     def _trouble(self, trial: RunningTrial, trouble: Trouble) -> None:
         number = trial.suggestion.number
         if trouble.kind == "out_of_memory" and self.options.on_oom != "fail":
             self.study.infeasible(number, trouble.why)
-        elif trouble.kind == "diverged" and self.options.stop.nan:
+        elif trouble.kind == "diverged":
             self.study.diverge(number, trouble.why)
         else:
             self.study.fail(number, trouble.why, trouble.traceback)
@@ -200,11 +222,30 @@ class SearchRun:
         """Remove the checkpoints of trials that have ended and are not among the best."""
         if self.options.keep_checkpoints == "all":
             return
-        kept = {record.number for record in self.study.best} | self.running.keys()
+        # Those that a driver which died left running are perhaps not handed out again yet.
+        running = {record.number for record in self.study.trials if record.outcome == "running"}
+        kept = {record.number for record in self.study.best} | running | self.running.keys()
         for folder in (self.options.folder / TRIALS).glob("*"):
             if folder.name.isdigit() and int(folder.name) not in kept:
                 for checkpoints in (folder / "checkpoints", *folder.glob("members/*/checkpoints")):
                     shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def has_members(job: TrialJob) -> bool:
+    """Whether a trial is several runs, its reports the means over those that have ended."""
+    return isinstance(job, FinetuneJob) and job.has_members
+
+
+def over_reports(task: TrialTask) -> tuple[MetricOptions, ...]:
+    """The metrics as a trial's reports are judged by them: of several runs the scope is that within each of them."""
+    if not has_members(task.job):
+        return task.metrics
+    return tuple(metric.model_copy(update={"scope": "last"}) for metric in task.metrics)
+
+
+def _first(values: Sequence[float]) -> float:
+    """What stops a trial: the first metric, or that one of them is no number."""
+    return math.nan if any(map(math.isnan, values)) else values[0]
 
 
 def _kept_by(job: FinetuneJob, metric: str, scope: str) -> dict[str, Any]:

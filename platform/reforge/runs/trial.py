@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from reforge.loop import StepReport, World, score
+from reforge.loop import Checkpoints, Plan, StepReport, World, restore, score
+from reforge.loop.train import is_over
 from reforge.models import count_parameters
 from reforge.runs.finetune import Finetuning, answer, begin_finetuning, take_best
 from reforge.runs.finetune_job import FinetuneJob
@@ -78,7 +79,7 @@ def run_trial(task: TrialTask, place: Workplace) -> Iterator[TrialReport]:
     """Train a trial from where its folder stands, a report each time there is something to judge.
 
     Every process of the world must consume it in step; closing it early leaves a trial that can be gone on with. A
-    trial that is at its end gives its last report once more.
+    trial that is gone on with gives its last report once more, before it trains.
     """
     meter = MemoryMeter(place.device)
     if isinstance(task.job, FinetuneJob) and task.job.has_members:
@@ -101,13 +102,28 @@ def _run_single(task: TrialTask, place: Workplace, meter: MemoryMeter) -> Genera
     folder = RunFolder(task.job.folder, curves=task.curves)
     with begin(task.job, folder, place, task.prepared) as run:
         facts = {"num_parameters": float(count_parameters(run.state.model))}
-        is_last = False
+        if (reached := _reached(run)) is not None:
+            yield TrialReport(reached, facts, is_over(run.state, _plan(run)))
         for report in run.training():
             if report.valid:
-                is_last = report.is_last
-                yield TrialReport(history_of(folder, run.world), facts | _measured(meter, report), is_last)
-        if not is_last:  # its last report was made by an earlier start, which may not have told it
-            yield TrialReport(history_of(folder, run.world), facts, is_last=True)
+                yield TrialReport(history_of(folder, run.world), facts | _measured(meter, report), report.is_last)
+
+
+def _reached(run: Begun) -> tuple[Validation, ...] | None:
+    """The validations up to the checkpoint that an earlier start left, whose state is taken; None where there is none.
+
+    The driver may not have heard of them, or died before it gave its verdict.
+    """
+    newest = run.world.on_first(Checkpoints(run.folder.checkpoints).newest_complete)
+    if newest is None:
+        return None
+    run.world.on_all(lambda: restore(run.state, newest))
+    history = tuple(each for each in history_of(run.folder, run.world) if each.step <= run.state.step)
+    return history if run.world.on_first(lambda: bool(history)) else None
+
+
+def _plan(run: Begun) -> Plan:
+    return run.plan if isinstance(run, Finetuning) else run.job.train
 
 
 def _run_members(task: TrialTask, job: FinetuneJob, place: Workplace, meter: MemoryMeter) -> Generator[TrialReport]:
@@ -116,7 +132,8 @@ def _run_members(task: TrialTask, job: FinetuneJob, place: Workplace, meter: Mem
     rows = world.on_first(lambda: read_metrics(log_file) if log_file.is_file() else [])
     members = job.members()
     seconds = rows[-1][SECONDS] if rows else 0.0
-    facts: dict[str, float] = {}
+    if rows:  # the driver may not have heard of them, or died before it gave its verdict
+        yield TrialReport(_running_means(rows), {}, is_last=len(rows) == len(members))
     for number, (name, member) in enumerate(members, start=1):
         if number > len(rows):
             started = time.monotonic()
@@ -126,8 +143,6 @@ def _run_members(task: TrialTask, job: FinetuneJob, place: Workplace, meter: Mem
             row = rows[-1]
             world.on_first(lambda row=row: _append(log_file, row))  # type: ignore[misc]
             yield TrialReport(_running_means(rows), facts, is_last=number == len(members))
-    if not facts:
-        yield TrialReport(_running_means(rows), facts, is_last=True)
 
 
 def _run_member(
@@ -142,7 +157,8 @@ def _run_member(
         if any(metric.name.startswith("test/") for metric in metrics):
             return _tested(run), facts
         history = run.world.on_first(lambda: history_of(folder, run.world))
-    return {metric.name: value_of(metric, history, facts) for metric in metrics}, facts
+    # What is measured beside the validations is no mean over the runs.
+    return {each.name: value_of(each, history, {}) for each in metrics if each.name.startswith("valid/")}, facts
 
 
 def _tested(run: Finetuning) -> dict[str, float]:
@@ -156,8 +172,8 @@ def _tested(run: Finetuning) -> dict[str, float]:
         assert answers is not None
         assert answers.test is not None
         assert setup.test is not None
-        valid = score(setup.task, setup.valid, answers.valid).metrics
-        test = score(setup.task, setup.test, answers.test).metrics
+        valid = {**score(setup.task, setup.valid, answers.valid).metrics, "loss": answers.valid.loss}
+        test = {**score(setup.task, setup.test, answers.test).metrics, "loss": answers.test.loss}
         return {f"valid/{name}": v for name, v in valid.items()} | {f"test/{name}": v for name, v in test.items()}
 
     return run.world.on_first(scores)
