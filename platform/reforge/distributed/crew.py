@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import ray
 import torch.distributed as dist
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError
 from ray.util import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -70,20 +70,36 @@ class Together:
     def __init__(self, shape: CrewShape) -> None:
         self._shape = shape
         self._workers: list[Any] = []
+        self._task: TrialTask | None = None  # that the workers have not begun
 
     def begin(self, task: TrialTask) -> None:
-        try:
-            self._begin(task)
-        except RayActorError:  # one died since the trial before
-            self.leave()
-            self._begin(task)
-
-    def _begin(self, task: TrialTask) -> None:
-        if not self._workers:
-            self._workers = _start(self._shape)
-        ray.get([worker.begin.remote(task) for worker in self._workers])
+        self._task = task
 
     def advance(self) -> Advance:
+        try:
+            self._ready()
+        except RayError as error:
+            self.leave()
+            return Trouble("died", f"the workers do not start: {_first_line(error)}")
+        return self._advance()
+
+    def _ready(self) -> None:
+        if self._task is None:
+            return
+        if self._workers:
+            try:
+                self._begin(self._task)
+                return
+            except RayError:  # one died since the trial before
+                self.leave()
+        self._workers = _start(self._shape)
+        self._begin(self._task)
+
+    def _begin(self, task: TrialTask) -> None:
+        ray.get([worker.begin.remote(task) for worker in self._workers])
+        self._task = None
+
+    def _advance(self) -> Advance:
         calls = [worker.advance.remote() for worker in self._workers]
         answers: list[Advance] = []
         waiting = list(calls)
@@ -114,20 +130,24 @@ _ORDER = ("out_of_memory", "died", "diverged", "refused", "raised")
 def _answer(call: Any) -> Advance:
     try:
         answer: Advance = ray.get(call)
-    except RayActorError as error:
-        return Trouble("died", f"a worker's process died: {next(iter(str(error).splitlines()), '')}")
+    except RayError as error:
+        return Trouble("died", f"a worker's process died: {_first_line(error)}")
     return answer
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def _start(shape: CrewShape) -> list[Any]:
-    """A worker in each bundle of the trial's placement group but the first, joined to one process group."""
+    """A worker in each bundle of the trial's placement group, joined to one process group."""
     group = get_current_placement_group()
     assert group is not None, "a trial of several workers has a placement group"
     workers = [
         _Worker.options(  # type: ignore[attr-defined]
             num_cpus=shape.cpus,
             num_gpus=shape.gpus,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=1 + rank),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
         ).remote(shape)
         for rank in range(shape.num_workers)
     ]
@@ -167,6 +187,6 @@ class _Worker(TrialProcess):
 
 
 def bundles(shape: CrewShape) -> Sequence[dict[str, float]]:
-    """The placement group of a trial."""
+    """The placement group of a trial; its own actor takes nothing beside those of its workers."""
     each = {"CPU": float(shape.cpus), **({"GPU": float(shape.gpus)} if shape.gpus else {})}
     return [each] if shape.num_workers == 1 else [{}, *(each for _ in range(shape.num_workers))]

@@ -23,8 +23,9 @@ from reforge.distributed.trial_actor import TrialActor
 from reforge.runs.search_run import MICRO_BATCH, SearchRun
 from reforge.runs.tune_job import ResourceOptions
 
-# Ray Tune's own logs, prints and checks, none of which a search of ours has a use for.
+# Ray Tune's own logs, prints, checks and working directory, none of which a search of ours has a use for.
 _ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a reset would leave the directory that the spec's paths are relative to
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
@@ -58,7 +59,7 @@ def run_search(run: SearchRun, shape: CrewShape, at_once: int, look: Callable[[]
     Raises what stopped the search: a UserError, or a fault of ours.
     """
     # Read by Ray Tune when it is called, in this process and in the trials' actors.
-    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+    os.environ.update(_ENVIRONMENT)
     bridge = _Bridge(run, shape, look)
     with tempfile.TemporaryDirectory(prefix="reforge-tune-") as notes:
         trainable: Any = tune.with_resources(TrialActor, PlacementGroupFactory(bundles(shape)))
