@@ -20,6 +20,7 @@ from ray.train.torch import get_device
 from reforge.distributed.cluster import Resources, start_if_none, worker_shape
 from reforge.distributed.progress import ProgressReader, ProgressSender
 from reforge.distributed.train import run_group
+from reforge.runs.dry_run import DryRun, dry_run_finetune
 from reforge.runs.finetune import finetune
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.finetune_results import FinetuneResult
@@ -164,6 +165,20 @@ def _finetune(config: dict[str, Any], device: torch.device) -> FinetuneResult:
         os.chdir(config["cwd"])
     observe = ProgressSender(config["board"], config["prefix"])
     return finetune(config["job"], config["run"], device, observe)
+
+
+def dry_run_of_finetuning(job: FinetuneJob, resources: Resources) -> DryRun:
+    """Two steps of a job's first run, on the workers that it would train on; nothing is written."""
+    config = {"job": job, "cwd": str(Path.cwd())}
+    with tempfile.TemporaryDirectory(prefix="reforge-dry-run-") as notes:
+        start_if_none(resources)
+        return DryRun(**run_group(job.scale, job.name, resources, _dry_run_worker, config, Path(notes)))
+
+
+def _dry_run_worker(config: dict[str, Any]) -> dict[str, Any]:
+    with suppress(OSError):
+        os.chdir(config["cwd"])
+    return asdict(dry_run_finetune(config["job"], get_device()))
 
 
 def _run_in_group(

@@ -6,18 +6,18 @@ from pathlib import Path
 
 from reforge.distributed.arguments import guarded, say, spec_and_overrides, spec_parser
 from reforge.distributed.cluster import Resources, find_resources, fits
-from reforge.distributed.command import tensorboard_command
-from reforge.distributed.finetune import run_jobs
+from reforge.distributed.command import show_dry_run, tensorboard_command
+from reforge.distributed.finetune import dry_run_of_finetuning, run_jobs
 from reforge.runs.encoder import open_encoder
 from reforge.runs.finetune_job import EncoderOptions, FinetuneJob
 from reforge.runs.members import Summary, finished
 from reforge.runs.suite import SuiteJob
 from reforge.runs.suite_table import keep_table
-from reforge.spec import Source, load_source, render, validate
+from reforge.spec import Source, UserError, load_source, render, validate
 
 
 def finetune_command(default_spec: Path, arguments: Sequence[str] | None = None) -> int:
-    """`python jobs/finetune.py [SPEC] [key.path=value ...] [--render]`; the process's exit code."""
+    """`python jobs/finetune.py [SPEC] [key.path=value ...] [--render | --dry-run]`; the process's exit code."""
     return guarded(
         lambda: _finetune(default_spec, arguments), interrupted="the same command goes on from the newest checkpoint"
     )
@@ -25,7 +25,9 @@ def finetune_command(default_spec: Path, arguments: Sequence[str] | None = None)
 
 def _finetune(default_spec: Path, arguments: Sequence[str] | None) -> None:
     parser = spec_parser("Fine-tune an encoder on a labelled set, or on a suite of them.", default_spec)
-    parser.add_argument("--render", action="store_true", help="print the fully resolved spec and stop")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--render", action="store_true", help="print the fully resolved spec and stop")
+    mode.add_argument("--dry-run", action="store_true", help="take two steps, report sizes and memory, stop")
     options = parser.parse_intermixed_args(arguments)
     path, overrides = spec_and_overrides(options.words, default_spec)
     source = load_source(path, overrides)
@@ -33,7 +35,9 @@ def _finetune(default_spec: Path, arguments: Sequence[str] | None) -> None:
         print(render(validate(_kind(source), source)), end="")
         return
     resources = find_resources()
-    if _kind(source) is SuiteJob:
+    if options.dry_run:
+        _dry_run(source, resources)
+    elif _kind(source) is SuiteJob:
         _suite(source, path.parent, resources)
     else:
         _job(source, resources)
@@ -51,6 +55,15 @@ def _job(source: Source, resources: Resources) -> None:
         say(f"{job.folder} is finished; name=... starts another run")
     [summary] = run_jobs({"": job}, resources, say).values()
     show_summary(job, summary)
+
+
+def _dry_run(source: Source, resources: Resources) -> None:
+    if _kind(source) is SuiteJob:
+        raise UserError("--dry-run is for one job, and this is a suite: give it the spec of one of its fine-tunings")
+    check = fits(resources)
+    job = validate(FinetuneJob, source, checks=[lambda job: check(job.scale)])
+    _check_encoder(job.encoder)
+    show_dry_run(dry_run_of_finetuning(job, resources))
 
 
 def _suite(source: Source, beside: Path, resources: Resources) -> None:

@@ -49,7 +49,7 @@ class TrialRecord:
     intermediate: {step: value}
     why: of what was not finished, or ended early
     seconds: from when it was handed out, None while it runs
-    began, ended: the same as times of the clock, UTC
+    began, ended: the same as times of the clock, without a zone as the storage has them: the local one
     facts: what was measured beside the metrics: {"num_parameters": 33_000_000, "peak_memory_gib": 1.2}
     """
 
