@@ -45,6 +45,10 @@ class CNNOptions(HeadOptions):
         assert outputs.level in self.levels, outputs
         return CNNHead(self, d_model, outputs.size)
 
+    def activation_values(self, d_model: int, outputs: Outputs) -> int:
+        """The states with zeros at padding in two layouts, and the filters' values before and after ReLU."""
+        return 2 * d_model + 2 * self.num_filters * len(self.kernel_sizes)
+
 
 class CNNHead(Head):
     """Parallel convolutions, max over time."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reforge.heads.chain import Chain, best_paths, log_partition, path_scores
-from reforge.heads.emissions import Emissions, LSTMOptions
+from reforge.heads.emissions import Emissions, LSTMOptions, emission_values
 from reforge.heads.head import HeadOptions, Level, Outputs, TokenHead
 from reforge.heads.layers import wide
 from reforge.heads.scheme import Scheme, mended, scheme_of
@@ -34,6 +34,10 @@ class CRFOptions(HeadOptions):
         """A tagger; the names of the tags say what may follow what."""
         assert outputs.level in self.levels, outputs
         return CRFHead(self, d_model, outputs)
+
+    def activation_values(self, d_model: int, outputs: Outputs) -> int:
+        """The emissions' layers, and the scores of all pairs of tags."""
+        return emission_values(d_model, self.lstm) + 4 * outputs.size**2
 
 
 class CRFHead(TokenHead):

@@ -25,6 +25,12 @@ class LSTMOptions(Part):
     num_layers: int = Field(1, ge=1)
 
 
+def emission_values(d_model: int, lstm: LSTMOptions | None) -> int:
+    """Estimate of how many values a training step keeps for each unit: of `Emissions`, counted with torch's hooks."""
+    width = 2 * lstm.hidden_size if lstm else d_model
+    return 8 * width + (33 * lstm.hidden_size * lstm.num_layers if lstm else 0)
+
+
 class BiLSTM(nn.Module):
     """Reads each row's real units in both directions, in the precision of its weights whatever autocast says."""
 

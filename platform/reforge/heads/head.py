@@ -105,6 +105,10 @@ class HeadOptions(Part, ABC):
         At level token it is a `TokenHead`.
         """
 
+    def activation_values(self, d_model: int, outputs: Outputs) -> int:
+        """Estimate of how many values a training step keeps for each unit that the head looks at."""
+        return 2 * d_model
+
     def fit(self, level: Level) -> Iterator[Problem]:
         """Why this head cannot answer at `level`, and which options would do nothing there; paths are a job spec's."""
         if level not in self.levels:

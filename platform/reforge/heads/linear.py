@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from reforge.heads.emissions import Emissions, LSTMOptions
+from reforge.heads.emissions import Emissions, LSTMOptions, emission_values
 from reforge.heads.head import Head, HeadOptions, Level, Outputs, TokenHead
 from reforge.heads.pooled import Pool, PooledHead
 from reforge.spec import Problem
@@ -30,6 +30,10 @@ class LinearOptions(HeadOptions):
         if outputs.level == "token":
             return LinearTagger(self, d_model, outputs.size)
         return PooledHead(d_model, outputs.size, self.pool, self.dropout)
+
+    def activation_values(self, d_model: int, outputs: Outputs) -> int:
+        """A tagger's layers; of a classifier next to nothing but the states."""
+        return emission_values(d_model, self.lstm) if outputs.level == "token" else 2 * d_model
 
     def fit(self, level: Level) -> Iterator[Problem]:
         """Pooling is for texts, an LSTM for units."""

@@ -2,7 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from reforge.models.backbone import Backbone, BackboneOptions, Cache, Device, Frame, count_parameters
+from reforge.models.backbone import (
+    Activations,
+    Backbone,
+    BackboneOptions,
+    Cache,
+    Device,
+    Frame,
+    MicroStep,
+    count_parameters,
+)
 from reforge.models.depth import parameter_depths
 from reforge.models.freezing import freeze
 from reforge.models.reformer import ReformerOptions
@@ -21,12 +30,14 @@ else:
 
 __all__ = [
     "BACKBONES",
+    "Activations",
     "AnyBackbone",
     "Backbone",
     "BackboneOptions",
     "Cache",
     "Device",
     "Frame",
+    "MicroStep",
     "count_parameters",
     "freeze",
     "parameter_depths",

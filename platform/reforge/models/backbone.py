@@ -38,6 +38,36 @@ class Device(NamedTuple):
     bytes_per_value: int
 
 
+class MicroStep(NamedTuple):
+    """What goes through a backbone at once: so many tokens, activations of so many bytes, on such a device.
+
+    num_places: at how many of the tokens hidden states are asked for; None: at all
+    """
+
+    num_tokens: int
+    frame: Frame
+    bytes_per_value: int
+    device_kind: str = "cpu"
+    num_places: int | None = None
+
+
+class Activations(NamedTuple):
+    """Bytes that a micro-step keeps for its backward pass, and those that come on top while it runs.
+
+    outside: kept below and above the layers
+    layer, last: kept by a layer, and by the last one, which may be computed at some places only
+    working, last_working: on top while the backward pass of such a layer runs, what is computed again included
+    passing: on top while a layer is run of which nothing is kept
+    """
+
+    outside: int
+    layer: int
+    last: int
+    working: int
+    last_working: int
+    passing: int
+
+
 class Cache(ABC):
     """What incremental decoding keeps of the tokens so far."""
 
@@ -152,8 +182,13 @@ class BackboneOptions(Part, ABC):
         """These options with every `auto` decided for micro-batches of `num_tokens`, and lines that say why."""
 
     @abstractmethod
+    def activations(self, step: MicroStep) -> Activations:
+        """Estimate of the memory that one training micro-step takes; `auto` memory counts as keep."""
+
     def activation_bytes(self, num_tokens: int, frame: Frame, bytes_per_value: int) -> int:
-        """Estimate of the bytes that one training micro-step of `num_tokens` tokens keeps for its backward pass."""
+        """Estimate of the bytes that one training micro-step of `num_tokens` tokens takes beside the weights."""
+        parts = self.activations(MicroStep(num_tokens, frame, bytes_per_value))
+        return parts.outside + (self.depth - 1) * parts.layer + parts.last + max(parts.working, parts.last_working)
 
     @abstractmethod
     def with_dropout(self, p: float) -> Self:

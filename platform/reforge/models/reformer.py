@@ -23,9 +23,19 @@ from reformer_pytorch import LSHSelfAttention, ReformerLM
 from torch import Tensor, nn
 
 from reforge.models import lsh_kernel
-from reforge.models.backbone import Backbone, BackboneOptions, Cache, Device, Frame, new_embedding
+from reforge.models.backbone import (
+    Activations,
+    Backbone,
+    BackboneOptions,
+    Cache,
+    Device,
+    Frame,
+    MicroStep,
+    new_embedding,
+)
 from reforge.models.budget import decide_memory
 from reforge.models.freezing import is_frozen
+from reforge.models.reformer_memory import estimate_activations
 from reforge.models.reversible import Layer, Memory, run_layers
 from reforge.models.shared_qk import Attention, SharedQKAttention
 from reforge.spec import Problem
@@ -162,17 +172,15 @@ class ReformerOptions(BackboneOptions):
             notes.append(note)
         return options, notes
 
-    def activation_bytes(self, num_tokens: int, frame: Frame, bytes_per_value: int) -> int:
-        """Estimate in bytes: what one layer keeps, times the layers that are kept, and the streams between them."""
-        inside = (
-            9 * self.num_heads * self.head_width + (3 + 2 * self.ff_mult * (2 if self.ff_glu else 1)) * self.d_model
-        )
-        if self.attention == "lsh":
-            inside += 2 * self.num_heads * self.num_hashes  # the order of each round, four bytes a token
-        streams = 2 * self.d_model
-        layers = {"checkpoint": inside + self.depth * streams, "reversible": inside + 3 * streams}
-        per_token = layers.get(self.memory, self.depth * (inside + streams)) + 4 * self.d_model
-        return int(num_tokens * per_token * bytes_per_value)
+    def activations(self, step: MicroStep) -> Activations:
+        """Of the layers' operators, see reformer_memory.py."""
+        return estimate_activations(self, step)
+
+    def num_chunk_tokens(self, num_rows: int, row_tokens: int) -> int:
+        """How many tokens of each row go through the feed-forward layers at once, where they are computed again."""
+        if self.ff_chunks == "auto":
+            return max(1, min(row_tokens, FF_CHUNK_VALUES // (num_rows * self.d_model * self.ff_mult)))
+        return -(-row_tokens // self.ff_chunks)
 
 
 class ReformerBackbone(Backbone):
@@ -183,8 +191,7 @@ class ReformerBackbone(Backbone):
         self.frame = frame
         self.d_model = options.d_model
         self.memory: Memory = memory
-        self.ff_chunks = options.ff_chunks
-        self.ff_width = options.d_model * options.ff_mult
+        self.options = options
         self.layer_dropout = options.layer_dropout
         self.regular_gradients = not options.layer_dropout and not (options.weight_tie and memory == "reversible")
         self.lm = library_model(options, frame)
@@ -260,7 +267,9 @@ class ReformerBackbone(Backbone):
             Layer(partial(block.get_submodule("f.net"), seen=seen), block.get_submodule("g.net")) for block in blocks
         ]
         num_frozen = len(list(takewhile(is_frozen, blocks)))
-        return run_layers(layers, x_BTD, self.memory, self._chunk_tokens(x_BTD), places_N, num_frozen)
+        return run_layers(
+            layers, x_BTD, self.memory, self.options.num_chunk_tokens(*x_BTD.shape[:2]), places_N, num_frozen
+        )
 
     def _blocks_of_this_pass(self) -> list[nn.Module]:
         blocks = self.layer_modules()
@@ -268,13 +277,6 @@ class ReformerBackbone(Backbone):
             return blocks
         stays = (torch.rand(len(blocks)) >= self.layer_dropout).tolist()
         return [block for block, stay in zip(blocks, stays, strict=True) if stay] or blocks[:1]
-
-    def _chunk_tokens(self, x_BTD: Tensor) -> int:
-        """How many tokens of each row go through the feed-forward layers at once, where they are computed again."""
-        batch_size, num_tokens, _ = x_BTD.shape
-        if self.ff_chunks == "auto":
-            return max(1, min(num_tokens, FF_CHUNK_VALUES // (batch_size * self.ff_width)))
-        return -(-num_tokens // self.ff_chunks)
 
 
 def library_model(options: ReformerOptions, frame: Frame) -> ReformerLM:

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from reforge.models.backbone import Backbone, BackboneOptions, Cache, Device, Frame
+from reforge.models.backbone import Activations, Backbone, BackboneOptions, Cache, Device, Frame, MicroStep
 from reforge.models.budget import decide_memory
 from reforge.models.embeddings import Embeddings, Position
 from reforge.models.freezing import is_frozen
@@ -101,15 +101,33 @@ class TransformerOptions(BackboneOptions):
             notes.append(note)
         return options, notes
 
-    def activation_bytes(self, num_tokens: int, frame: Frame, bytes_per_value: int) -> int:
-        """Estimate in bytes; `auto` memory counts as keep, and attention dropout as on a CPU, where it keeps scores."""
-        residual = self.d_model * max(4, bytes_per_value)  # stays in float32 under autocast
-        values = 6 * self.d_model + (4 if self.activation == "swiglu" else 2) * self.ff_width
-        values += 2 * self.d_model if self.dropout else 0
-        scores = 3 * self.num_heads * frame.block_tokens * max(4, bytes_per_value) if self.attention_dropout else 0
-        layer = 2 * residual + values * bytes_per_value + scores
-        layers = layer + self.depth * residual if self.memory == "checkpoint" else self.depth * layer
-        return num_tokens * (layers + 2 * residual + 2 * self.embedding_width * bytes_per_value)
+    def activations(self, step: MicroStep) -> Activations:
+        """What the layers' operators keep (counted with torch's hooks on saved tensors) and need in their backward."""
+        residual, value, width = 4 * self.d_model, step.bytes_per_value, self.d_model * step.bytes_per_value
+        inner = (4 if self.activation == "swiglu" else 2) * self.ff_width * value
+        decomposed = residual if self.norm == "rms_norm" else 0
+        dropped = residual if self.dropout else 0
+        scores = 3 * self.num_heads * step.frame.block_tokens + 2 * self.d_model if self.attention_dropout else 0
+        # The norm's input and output, queries, keys, values, what attention gave; then the feed-forward network's.
+        attention = residual + 5 * width + decomposed + scores * max(4, value)
+        feed_forward = residual + width + inner + decomposed + 2 * dropped
+        kept, working = attention + feed_forward, inner // 2
+        if self.memory == "checkpoint":
+            kept, working = residual, kept - residual + working
+        last, last_working = kept, working
+        if step.num_places is not None:  # the last layer is kept however the others are
+            share = step.num_places / step.num_tokens
+            last = attention + int(share * (feed_forward + width))
+            last_working = max(int(share * inner) // 2, residual + 4 * width - int(share * feed_forward))
+        n = step.num_tokens
+        return Activations(
+            outside=n * (residual + dropped + decomposed),
+            layer=n * kept,
+            last=n * last,
+            working=n * working,
+            last_working=n * last_working,
+            passing=n * (2 * residual + max(inner, 4 * width)),
+        )
 
     def with_dropout(self, p: float) -> Self:
         """`dropout` is p."""

@@ -19,7 +19,7 @@ from reforge.objectives.learner import Inputs, Learner, Scores
 from reforge.spec import Part, Problem
 from reforge.tokenizers import Vocabulary
 
-__all__ = ["Inputs", "Objective", "ObjectiveOptions", "Sample", "Scores", "Totals", "text_metrics"]
+__all__ = ["Inputs", "Objective", "ObjectiveOptions", "Pass", "Sample", "Scores", "Totals", "text_metrics"]
 
 
 class Totals(NamedTuple):
@@ -65,6 +65,18 @@ class Objective(Learner):
         return sum(weight * totals.mean(term) for term, weight in self.terms.items())
 
 
+class Pass(NamedTuple):
+    """A backbone's pass in a micro-step; for the estimate of memory.
+
+    target_share: share of the tokens whose logits over the vocabulary are computed
+    at_targets: whether hidden states are asked for at these only
+    """
+
+    model: BackboneOptions
+    target_share: float
+    at_targets: bool
+
+
 class ObjectiveOptions(Part, ABC):
     """The `objective:` section of a job spec.
 
@@ -84,6 +96,10 @@ class ObjectiveOptions(Part, ABC):
     @abstractmethod
     def target_share(self) -> float:
         """Share of a block's tokens whose logits are computed at once; for the memory estimate."""
+
+    def passes(self, model: BackboneOptions) -> list[Pass]:
+        """The passes of a micro-step, in their order."""
+        return [Pass(model, self.target_share, at_targets=not self.causal)]
 
     @abstractmethod
     def build(self, model: BackboneOptions, vocabulary: Vocabulary, block_tokens: int) -> Objective:

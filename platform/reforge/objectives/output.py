@@ -136,8 +136,13 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 def chunk_rows(matrix_VD: Tensor) -> int:
     """How many rows of logits exist at once, at most."""
     vocab_size, width = matrix_VD.shape
+    return rows_at_once(vocab_size, width, matrix_VD.device.type)
+
+
+def rows_at_once(vocab_size: int, width: int, device_kind: str) -> int:
+    """How many rows of logits exist at once on such a device, at most."""
     rows = max(1, CHUNK_VALUES // vocab_size)
-    return min(rows, max(width // 2, MIN_CPU_ROWS)) if matrix_VD.device.type == "cpu" else rows
+    return min(rows, max(width // 2, MIN_CPU_ROWS)) if device_kind == "cpu" else rows
 
 
 def product_dtype(weight: Tensor) -> torch.dtype:

@@ -1,26 +1,40 @@
 """Two real steps that leave no run behind: does it fit, and how fast is it?"""
 
-import resource
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import torch
 
 from reforge.batches import open_prepared
-from reforge.loop import World, train
-from reforge.loop.precision import resolve_precision
-from reforge.models import BackboneOptions, count_parameters
-from reforge.objectives.output import CHUNK_VALUES
+from reforge.loop import Goal, LoopState, TaskData, World, resolve_precision, train
+from reforge.loop.optimizer import OptimizerOptions
+from reforge.loop.plan import Plan, TrainingData
+from reforge.models import count_parameters
 from reforge.runs.build import build_data, build_state, resolve_model
+from reforge.runs.finetune import Setup, notes, set_up, start_state
+from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob
+from reforge.runs.memory_measure import MemoryMeter
+from reforge.runs.memory_measure import memory_peak as memory_peak
+from reforge.runs.memory_model import KnownRows, device_of, estimate
+from reforge.tasks.token_model import PLACES
 
 NUM_STEPS = 2
+NEVER = 2**62
+# Of a fine-tuning, so many steps at most are looked at for the one with the most tokens.
+STEPS_SEARCHED = 2000
+ROWS_LOOKED_AT = 200
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """Sizes, memory of one worker in bytes (estimated from the spec, measured on the device) and speed of the job."""
+    """Sizes, memory of one worker in bytes (estimated from the spec, measured on the device) and speed of the job.
+
+    reserved_bytes: what the GPU's allocator took from the device, unused parts of it too; on a CPU as measured
+    seconds_per_step: of the last step
+    """
 
     device: str
     precision: str
@@ -29,8 +43,10 @@ class DryRun:
     valid_tokens: int
     losses: tuple[float, ...]
     tokens_per_second: float
+    seconds_per_step: float
     estimated_bytes: int
     measured_bytes: int
+    reserved_bytes: int
     notes: tuple[str, ...]
 
 
@@ -38,45 +54,87 @@ def dry_run(job: PretrainJob, prepared_folder: Path, device: torch.device) -> Dr
     """Take two steps of `job`; every process of the world must call it. Nothing is written."""
     world = World.current(device)
     prepared = open_prepared(prepared_folder, job.data, job.run.shard_cache)
-    before = memory_peak(device)
-    model, notes = resolve_model(job, prepared.tokenizer.get_vocab_size(), world)
+    vocab_size = prepared.tokenizer.get_vocab_size()
+    meter = MemoryMeter(device)
+    model, lines = resolve_model(job, vocab_size, world)
     state = build_state(job, prepared, device, model)
     data = build_data(prepared, job.train.eval_blocks)
-    reports = list(islice(train(state, data, job.train, job.optimizer, world), NUM_STEPS))
-    num_parameters = count_parameters(state.model)
-    precision = resolve_precision(job.train.precision, device)
-    return DryRun(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        precision=precision,
-        num_parameters=num_parameters,
+    plan = job.train.model_copy(update={"eval_every_steps": NEVER, "max_steps": NEVER})
+    run = two_steps(state, data, plan, job.optimizer, world, meter)
+    estimated = estimate(job, device_of(job, world), world.size, vocab_size).total
+    return replace(
+        run,
         train_tokens=prepared.train.num_tokens,
         valid_tokens=prepared.valid.num_tokens,
-        losses=tuple(report.loss for report in reports),
-        tokens_per_second=reports[-1].tokens_per_second,
-        estimated_bytes=estimate_bytes(
-            job, model, num_parameters, prepared.tokenizer.get_vocab_size(), world.size, precision
-        ),
-        measured_bytes=memory_peak(device) - before,
-        notes=tuple(notes),
+        estimated_bytes=estimated,
+        notes=tuple(lines),
     )
 
 
-def estimate_bytes(
-    job: PretrainJob, model: BackboneOptions, num_parameters: int, vocab_size: int, num_workers: int, precision: str
-) -> int:
-    """Training memory of one worker: weights, gradients, two AdamW averages, DDP's buckets, activations and logits."""
-    num_tokens = job.micro_batch_tokens(num_workers)
-    width = 2 if precision == "bf16" else 4
-    copies = 4 + (1 if num_workers > 1 else 0)
-    activations = model.activation_bytes(num_tokens, job.objective.frame(vocab_size, job.data.block_tokens), width)
-    # Logits, their float32 copy, log-softmax and gradient; never more than a chunk of them.
-    values = min(num_tokens * job.objective.target_share * vocab_size, CHUNK_VALUES)
-    logits = int(values * (3 * 4 + (2 if precision == "bf16" else 0)))
-    return num_parameters * 4 * copies + activations + logits
+def dry_run_finetune(job: FinetuneJob, device: torch.device) -> DryRun:
+    """Take two steps of the first run of `job`, those with the most tokens; every process of the world must call it.
+
+    Nothing is written.
+    """
+    world = World.current(device)
+    _, job = job.members()[0]
+    setup = set_up(job, world)
+    meter = MemoryMeter(device)
+    state, report = start_state(job, setup, device)
+    num_steps = setup.train.steps_in_epoch(job.train.batch_size)
+    plan = replace(job.train.plan(num_steps), eval_every_steps=NEVER, max_steps=NEVER)
+    state.step = heaviest_step(setup, job, num_steps) - 1
+    data = TaskData(setup.task, setup.train, setup.valid, Goal(*job.task.goal))
+    run = two_steps(state, data, plan, job.optimizer, world, meter)
+    estimated = estimate(
+        job, device_of(job, world), world.size, setup.tokenizer.get_vocab_size(), known_rows(setup)
+    ).total
+    return replace(
+        run,
+        train_tokens=setup.train.num_tokens,
+        valid_tokens=setup.valid.rows.num_tokens,
+        estimated_bytes=estimated,
+        notes=tuple(notes(setup, report)),
+    )
 
 
-def memory_peak(device: torch.device) -> int:
-    """Most bytes in use so far: on the GPU by torch's allocator, on the CPU by this process (resident)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def two_steps(
+    state: LoopState, data: TrainingData, plan: Plan, optimizer: OptimizerOptions, world: World, meter: MemoryMeter
+) -> DryRun:
+    """Two steps of the loop, and what they took; the job's own figures are left at nothing."""
+    started, seconds, reports = time.perf_counter(), 0.0, []
+    for report in islice(train(state, data, plan, optimizer, world), NUM_STEPS):
+        reports.append(report)
+        seconds, started = time.perf_counter() - started, time.perf_counter()
+    device = world.device
+    return DryRun(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        precision=resolve_precision(plan.precision, device),
+        num_parameters=count_parameters(state.model),
+        train_tokens=0,
+        valid_tokens=0,
+        losses=tuple(report.loss for report in reports),
+        tokens_per_second=reports[-1].tokens_per_second,
+        seconds_per_step=seconds,
+        estimated_bytes=0,
+        measured_bytes=meter.peak(),
+        reserved_bytes=meter.reserved(),
+        notes=(),
+    )
+
+
+def heaviest_step(setup: Setup, job: FinetuneJob, num_steps: int) -> int:
+    """The step with the most tokens of the first ones, not the very first: the optimizer has no averages before it."""
+    steps = range(1, max(2, min(num_steps, STEPS_SEARCHED)))
+    return max(steps, key=lambda step: setup.train.rows_at(job.train.seed, step, job.train.batch_size).num_tokens)
+
+
+def known_rows(setup: Setup) -> KnownRows:
+    """What the sets say to the estimate of memory."""
+    share = 1.0
+    if setup.task.outputs.level == "token":
+        longest = (
+            setup.train.row(index) for index in range(max(0, len(setup.train) - ROWS_LOOKED_AT), len(setup.train))
+        )
+        share = max(len(row.extras[PLACES]) / len(row.ids) for row in longest)
+    return KnownRows(setup.train.block_tokens, share, setup.labels)
