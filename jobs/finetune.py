@@ -1,4 +1,4 @@
-"""Fine-tune an encoder, or run a suite: `python jobs/finetune.py [SPEC] [key.path=value ...] [--render | --dry-run]`."""
+"""Fine-tune an encoder, or run a suite: `python jobs/finetune.py [SPEC] [key.path=value ...] [--dry-run]`."""
 
 import sys
 from pathlib import Path
