@@ -1,6 +1,6 @@
 # Each target is one line that works without make as well. ARGS go to the job or to pytest:
 #   make pretrain ARGS="jobs/specs/mlm_kowiki.yaml train.max_steps=200"
-.PHONY: pretrain finetune test test-fast lint setup
+.PHONY: pretrain finetune search test test-fast lint setup
 .SILENT:
 
 pretrain:
@@ -8,6 +8,9 @@ pretrain:
 
 finetune:
 	sh setup.sh && .venv/bin/python jobs/finetune.py $(ARGS)
+
+search:
+	sh setup.sh && .venv/bin/python jobs/tune_finetune.py $(ARGS)
 
 test:
 	sh setup.sh && sh check.sh $(ARGS)
