@@ -1,16 +1,17 @@
 """How near the estimate of a job's peak memory is, before and after it is fitted to a few dry runs.
 
-    .venv/bin/python benchmarks/memory.py --number 30      # random configurations, some 15 s each on a CPU core
+    .venv/bin/python benchmarks/memory.py                  # 30 random configurations, some minutes on a CPU core
 
-Each configuration is trained for two steps in a process of its own, on text that is made up here. The fit sees the
-first 5 of them and is judged on the others. Two measures:
+Each configuration is trained for two steps, on text that is made up here. The fit sees the first 5 of them and is
+judged on the others. Two measures:
 
-    handed out   what torch's allocator handed out at most. The default; on a GPU it is the only one
-    resident     --resident, on a CPU: the process's memory above what it had before the model was built. What the C
-                 library keeps of freed memory counts: the smaller the model, the more
+    handed out   what torch's allocator handed out at most: on a CPU the default, by torch's profiler; on a GPU the
+                 only one, in a process of its own each time
+    resident     --resident, on a CPU: by how much the memory of a fresh process grew from before the model was built.
+                 What the C library keeps of freed memory counts: the smaller the model, the more
 
-Sizes are those of a laptop's CPU; `--scale 8` takes micro-batches eight times as large. The figures in docs are those
-of a CPU: on a GPU it has not been measured.
+Sizes are those of a laptop's CPU; `--scale 8` takes micro-batches eight times as large. Figures in docs are those of a
+CPU: on a GPU it has not been measured.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from reforge.loop import World
 from reforge.runs import PretrainJob, pretrain
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.memory_fit import MemoryFit
-from reforge.runs.memory_measure import measure_peak
+from reforge.runs.memory_measure import measure_handed_out, measure_peak
 from reforge.runs.memory_model import MemoryEstimate, device_of, estimate
 from reforge.spec import SpecError, load_source, validate
 
@@ -56,7 +57,7 @@ def sentence(rng: random.Random, num_words: int) -> str:
 
 def write_texts(folder: Path, rng: random.Random) -> None:
     """A corpus and a set of each form, rows longer than any block."""
-    documents = ("\n".join(sentence(rng, 12) + "." for _ in range(40)) for _ in range(500))
+    documents = ("\n".join(sentence(rng, 12) + "." for _ in range(40)) for _ in range(150))
     (folder / "corpus.txt").write_text("\n\n".join(documents), encoding="utf-8")
     rows = [f"{sentence(rng, 260)}\t{rng.choice(['yes', 'no', 'perhaps'])}" for _ in range(300)]
     (folder / "classes.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n", encoding="utf-8")
@@ -95,7 +96,7 @@ def pretraining(rng: random.Random, folder: Path, scale: int) -> dict[str, Any]:
     block, blocks = rng.choice([128, 256, 512]), rng.choice([4, 8, 16])
     tokens = max(block, min(4096, block * blocks)) * scale
     corpus = {"kind": "text", "path": str(folder / "corpus.txt"), "documents_by": "blank_line"}
-    data = {"corpus": corpus, "block_tokens": block, "valid_fraction": 0.02}
+    data = {"corpus": corpus, "block_tokens": block, "valid_fraction": 0.05}
     return {
         "kind": "pretrain",
         "data": data | ({"pack": "pairs"} if objective == "mlm_nsp" else {}),
@@ -220,7 +221,9 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
         jobs = configurations(options.seed, folder, options.scale, make_encoders(folder, device))
         for _, job in zip(range(options.number), jobs, strict=False):
             prepared = prepared_folder(job) if isinstance(job, PretrainJob) else None
-            taken = measure_peak(job, device, prepared, handed_out=not options.resident).measured_bytes
+            in_process = device.type == "cpu" and not options.resident
+            run = measure_handed_out(job, prepared) if in_process else measure_peak(job, device, prepared)
+            taken = run.measured_bytes
             measured.append(Measured(label(job), estimate(job, device_of(job, World(device=device))), taken))
             total = measured[-1].estimated.total
             print(f"{taken / MIB:7.0f} MiB, estimated {total / taken - 1:+6.1%}  {measured[-1].name}", flush=True)

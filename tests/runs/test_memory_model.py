@@ -17,7 +17,7 @@ from reforge.runs.dry_run import dry_run_finetune
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob
 from reforge.runs.memory_fit import MemoryFit, fits, limit_of_a_trial
-from reforge.runs.memory_measure import measure_peak
+from reforge.runs.memory_measure import measure_handed_out, measure_peak
 from reforge.runs.memory_model import KnownRows, MemoryEstimate, estimate
 from reforge.runs.model_sizes import finetune_sizes, pretrain_sizes
 from reforge.tokenizers import Vocabulary
@@ -180,8 +180,10 @@ def test_the_estimate_is_near_what_torch_hands_out(
         *sizes, f"data.train.path={file}", "data.block_tokens=128", "train.batch_size=16", "head={kind: cnn}"
     )
     for job, folder in ((pretraining, prepared_folder), (finetuning, None)):
-        run = measure_peak(job, torch.device("cpu"), folder, handed_out=True)
+        run = measure_handed_out(job, folder)
         assert 0.85 < run.estimated_bytes / run.measured_bytes < 1.15
+        resident = measure_peak(job, torch.device("cpu"), folder)
+        assert resident.measured_bytes > 0.8 * run.measured_bytes
 
 
 def test_a_dry_run_of_a_fine_tuning_reports_and_writes_nothing(finetune_job: Callable[..., FinetuneJob]) -> None:

@@ -88,7 +88,7 @@ def fits(
         "logits": needed.logits,
         "allocator and libraries": predicted - needed.total,
     }
-    named = ", ".join(f"{name} {in_gib(size)}" for name, size in parts.items() if size > 0)
+    named = ", ".join(f"{name} {in_gib(size)}" for name, size in parts.items() if size >= GIB / 200)
     return f"needs about {in_gib(predicted)} GiB of {in_gib(limit_bytes)} GiB: {named}"
 
 

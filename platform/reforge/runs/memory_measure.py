@@ -5,6 +5,7 @@ before the model was built: what the C library's allocator keeps of freed memory
 too, and those pages of their code that are read for the first time; it varies by some per cent from run to run.
 """
 
+import gc
 import importlib
 import multiprocessing
 import resource
@@ -50,23 +51,16 @@ class MemoryMeter:
         return torch.cuda.max_memory_reserved(self.device) if self.device.type == "cuda" else self.peak()
 
 
-def measure_peak(
-    job: PretrainJob | FinetuneJob,
-    device: torch.device,
-    prepared_folder: Path | None = None,
-    handed_out: bool = False,
-) -> "DryRun":
+def measure_peak(job: PretrainJob | FinetuneJob, device: torch.device, prepared_folder: Path | None = None) -> "DryRun":
     """A dry run in a fresh process, whose memory nothing else has touched.
 
     prepared_folder: of a pre-training
-    handed_out: on a CPU too measure what torch's allocator handed out, as on a GPU
     Raises MemoryError where the job does not fit, UserError where it cannot run.
     """
     context = multiprocessing.get_context("spawn")
-    measure = _measure_handed_out if handed_out and device.type == "cpu" else _measure
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         try:
-            return pool.submit(measure, job, device.type, prepared_folder, torch.get_num_threads()).result()
+            return pool.submit(_measure, job, device.type, prepared_folder, torch.get_num_threads()).result()
         except BrokenProcessPool as error:
             raise MemoryError("the process was ended, as the system does when memory runs out") from error
 
@@ -87,13 +81,16 @@ def _measure(
         raise MemoryError(str(error)) from None
 
 
-def _measure_handed_out(
-    job: PretrainJob | FinetuneJob, device_kind: str, prepared_folder: Path | None, num_threads: int
-) -> "DryRun":
-    """By torch's profiler, which writes every allocation down; speed and resident memory are then worth nothing."""
+def measure_handed_out(job: PretrainJob | FinetuneJob, prepared_folder: Path | None = None) -> "DryRun":
+    """A dry run on the CPU whose memory is what torch's allocator handed out at most, as it is measured on a GPU.
+
+    By torch's profiler, which writes every allocation down: the run's speed is worth nothing. Nothing that was freed
+    and kept counts, so this process will do.
+    """
+    gc.collect()
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
-        run = _measure(job, device_kind, prepared_folder, num_threads)
+        run = _measure(job, "cpu", prepared_folder, torch.get_num_threads())
     assert profiler.profiler is not None
     assert profiler.profiler.kineto_results is not None
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
