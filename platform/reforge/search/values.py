@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from reforge.search.options import MetricOptions
 from reforge.search.records import TrialRecord
+from reforge.search.validations import scoped
 
 
 def values_of(record: TrialRecord, metrics: Sequence[MetricOptions]) -> tuple[float, ...]:
@@ -15,14 +16,4 @@ def values_of(record: TrialRecord, metrics: Sequence[MetricOptions]) -> tuple[fl
     if record.values or len(metrics) > 1:
         return record.values
     reports = [value for _, value in sorted(record.intermediate.items()) if math.isfinite(value)]
-    return (_scoped(reports, metrics[0]),) if reports else ()
-
-
-def _scoped(reports: Sequence[float], metric: MetricOptions) -> float:
-    match metric.scope:
-        case "last":
-            return reports[-1]
-        case "mean":
-            return sum(reports) / len(reports)
-        case "best":
-            return max(reports) if metric.mode == "max" else min(reports)
+    return (scoped(reports, metrics[0]),) if reports else ()
