@@ -10,7 +10,8 @@ from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob, RunOptions
 from reforge.search.compilation import Search
 from reforge.search.options import MetricOptions, SearchOptions
-from reforge.search.schedulers import AnyScheduler, NoScheduler
+from reforge.search.rules import population_problems
+from reforge.search.schedulers import AnyScheduler, NoScheduler, PopulationOptions
 from reforge.search.space import Space
 from reforge.search.stopping import StopOptions
 from reforge.spec import Part, Problem
@@ -48,7 +49,7 @@ class TuneOptions(Part):
     """A search, without its space and the job that it extends.
 
     metric: what trials are compared by; a list has a Pareto front
-    scheduler: stops trials that compare badly
+    scheduler: stops trials that compare badly, or has them go on as better ones
     stop: ends trials by their own reports
     on_oom: a trial that runs out of memory is told as infeasible (prune), begins anew with half the micro-batch
         (shrink_batch; the global batch stays), or counts as failed (fail)
@@ -111,6 +112,9 @@ def tune_problems(options: TuneOptions, space: Space, jobs: Sequence[TrialJob]) 
     for index, metric in enumerate(options.metrics):
         path: tuple[str | int, ...] = ("metric", index) if isinstance(options.metric, tuple) else ("metric",)
         yield from _metric_problems(metric, path, jobs, searched)
+    if isinstance(options.scheduler, PopulationOptions):
+        yield from population_problems(options.scheduler, options.search, space)
+        yield from _unlike_single_runs(options, jobs)
     workers = options.resources.num_workers
     for job in jobs:
         batch = job.train.batch_size if isinstance(job, FinetuneJob) else _blocks_a_step(job)
@@ -118,6 +122,16 @@ def tune_problems(options: TuneOptions, space: Space, jobs: Sequence[TrialJob]) 
             rule = f"must be at most what a step of the smallest trial takes ({batch})"
             yield Problem(("resources", "num_workers"), rule, workers)
             return
+
+
+def _unlike_single_runs(options: TuneOptions, jobs: Sequence[TrialJob]) -> Iterator[Problem]:
+    """What a population's schedule cannot have, since trials take over each other's weights as they train."""
+    for key in ("cv", "repeat"):
+        if any(getattr(job, key, None) is not None for job in jobs):
+            yield Problem((key,), "must be left out under pbt: trials of several runs have no weights to take over")
+    if options.on_oom == "shrink_batch":
+        rule = "must be prune or fail under pbt: a trial that begins anew is no longer beside the others"
+        yield Problem(("on_oom",), rule, options.on_oom)
 
 
 def _blocks_a_step(job: PretrainJob) -> int:

@@ -26,6 +26,8 @@ SOURCE = "source"
 TRACEBACK = "traceback"
 JUDGED = "judged"  # [report, why it should be pruned there, "" where it goes on]
 FACTS = "facts"  # what was measured beside the metrics
+ROUND = "round"  # the report up to which its population has been judged
+LINEAGE = "lineage"  # what it took over from others of its population, in order
 
 _BY_STATE: Mapping[TrialState, Outcome] = {
     TrialState.WAITING: "waiting",
@@ -37,6 +39,19 @@ _BY_STATE: Mapping[TrialState, Outcome] = {
 
 
 @dataclass(frozen=True)
+class Takeover:
+    """That a trial of a population goes on from a report as another one.
+
+    donor: whose weights it took over there
+    assignment: {key path: value} that it goes on with
+    """
+
+    report: int
+    donor: int
+    assignment: Mapping[str, object]
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One trial of a study.
 
@@ -44,13 +59,14 @@ class TrialRecord:
     outcome: finished; pruned early; diverged (nan); failed (it raised); infeasible (it cannot be trained); reused
         (equal to `source`, whose values it has); skipped (equal to an earlier one); added (of an earlier study)
     values: of the metrics, in their order; () where there are none
-    chosen: {dimension: value}
+    chosen: {dimension: value}; of a population's trial, as the assignment, what it has had last
     assignment: {key path: value}
     intermediate: {step: value}
     why: of what was not finished, or ended early
     seconds: from when it was handed out, None while it runs
     began, ended: the same as times of the clock, without a zone as the storage has them: the local one
     facts: what was measured beside the metrics: {"num_parameters": 33_000_000, "peak_memory_gib": 1.2}
+    lineage: what it took over from others of its population, in order
     """
 
     number: int
@@ -67,6 +83,7 @@ class TrialRecord:
     began: datetime | None = None
     ended: datetime | None = None
     facts: Mapping[str, float | str] = field(default_factory=dict)
+    lineage: tuple[Takeover, ...] = ()
 
 
 def outcome_of(trial: FrozenTrial) -> Outcome:
@@ -93,7 +110,7 @@ def free_in_a_row(trials: Sequence[FrozenTrial]) -> int:
 
 
 def chosen_of(trial: FrozenTrial, space: Space) -> dict[str, object]:
-    """{dimension: value} of a trial."""
+    """{dimension: value} of a trial, as they were drawn."""
     return {
         dimension.name: read(dimension, trial.params[dimension.name])
         for dimension in space.dimensions
@@ -101,9 +118,20 @@ def chosen_of(trial: FrozenTrial, space: Space) -> dict[str, object]:
     }
 
 
+def lineage_of(trial: FrozenTrial) -> tuple[Takeover, ...]:
+    """What a trial of a population took over, in order."""
+    return tuple(Takeover(**told) for told in trial.user_attrs.get(LINEAGE, ()))
+
+
+def last_chosen(trial: FrozenTrial, space: Space) -> dict[str, object]:
+    """{dimension: value} of a trial, as it has them now."""
+    lineage = lineage_of(trial)
+    return space.values_of(lineage[-1].assignment) if lineage else chosen_of(trial, space)
+
+
 def record_of(trial: FrozenTrial, space: Space) -> TrialRecord:
     """The record of a trial; one that waits has neither chosen values nor an assignment yet."""
-    attributes, chosen = trial.user_attrs, chosen_of(trial, space)
+    attributes, chosen = trial.user_attrs, last_chosen(trial, space)
     duration = trial.duration
     return TrialRecord(
         number=trial.number,
@@ -120,6 +148,7 @@ def record_of(trial: FrozenTrial, space: Space) -> TrialRecord:
         began=trial.datetime_start,
         ended=trial.datetime_complete,
         facts=attributes.get(FACTS, {}),
+        lineage=lineage_of(trial),
     )
 
 

@@ -1,5 +1,6 @@
 """What makes a search impossible though each of its options is right by itself."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -7,13 +8,27 @@ from reforge.search.cells import unlisted
 from reforge.search.options import SearchOptions
 from reforge.search.points import Violated, point_problems
 from reforge.search.samplers import CMAESOptions, GridOptions
-from reforge.search.schedulers import HyperbandOptions, JudgingScheduler, NoScheduler, SchedulerOptions
+from reforge.search.schedulers import (
+    HyperbandOptions,
+    JudgingScheduler,
+    NoScheduler,
+    PopulationOptions,
+    SchedulerOptions,
+)
 from reforge.search.space import Space
 from reforge.search.stopping import StopOptions
 from reforge.spec.problem import Problem
 
 _SAMPLER = ("search", "sampler")
 _SCHEDULER = ("scheduler",)
+# What may change while weights are trained: neither their shapes nor what they are trained on hang on it.
+_CHANGEABLE = re.compile(
+    r"""optimizer\.(lr|head_lr|layer_decay|betas|eps|weight_decay|max_grad_norm|schedule\.(kind|final_lr_fraction))
+    | (model|encoder|head)\.\w*dropout
+    | task\.label_smoothing
+    | objective\.(\w+_weight|mask_prob|mask_token_prob|random_token_prob)""",
+    re.VERBOSE,
+)
 
 
 def search_problems(options: SearchOptions, num_metrics: int, space: Space, violated: Violated) -> Iterator[Problem]:
@@ -50,3 +65,22 @@ def scheduler_problems(
     elif isinstance(scheduler, JudgingScheduler) and scheduler.grace_period >= limit:
         rule = f"must be below stop.max_reports ({limit}), or no trial is judged"
         yield Problem((*_SCHEDULER, "grace_period"), rule, scheduler.grace_period)
+
+
+def population_problems(scheduler: SchedulerOptions, options: SearchOptions, space: Space) -> Iterator[Problem]:
+    """What a population's schedule cannot search; paths are relative to the search's spec."""
+    if not isinstance(scheduler, PopulationOptions):
+        return
+    if options.num_trials < scheduler.min_population:
+        rule = f"must be at least scheduler.min_population ({scheduler.min_population}): it is the population"
+        yield Problem(("search", "num_trials"), rule, options.num_trials)
+    paths = [path for dimension in space.dimensions for path in dimension.paths]
+    paths += [fixed.path for fixed in space.constants if fixed.when]
+    for path in dict.fromkeys(paths):
+        if not _CHANGEABLE.fullmatch(path):
+            rule = (
+                "cannot be searched under pbt: trials take over each other's weights, so that only what may change in "
+                "mid-training is searched: optimizer.* but the warm-up's length, dropouts, task.label_smoothing, the "
+                "objective's weights and masking; scheduler: asha searches the rest"
+            )
+            yield Problem(("space", path), rule, place=space.places.get(path))

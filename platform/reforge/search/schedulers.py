@@ -1,10 +1,11 @@
-"""Who stops a trial early because others were better at the same report.
+"""Who stops a trial early, or has it go on as another, because others were better at the same report.
 
 A report is one validation of a trial's training; reports are numbered from 1. Each scheduler judges by what lies in
 Optuna's storage alone, so that a search which was killed goes on as it would have. Wilcoxon's test, which Optuna has
 too, is not among them: it pairs the scores of single folds, and trials of `cv` and `repeat` report running means.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -119,11 +120,44 @@ class MedianOptions(JudgingScheduler):
         )
 
 
+class PopulationOptions(SchedulerOptions):
+    """Population-based training (Jaderberg et al. 2017): all trials train side by side, in rounds, and none is stopped.
+
+    After each round the worst trials take over the weights of some of the best, and go on with their parameters moved a
+    little. A round is over when every trial has come to its report, so that who takes over from whom hangs on the
+    seed and the trials' values alone; where there is room for fewer trials than there are, they take turns. The
+    search's num_trials is the size of the population.
+
+    interval: reports of a round
+    quantile: the share of the trials that are among the best, and among the worst
+    perturb: factors, one of which a number is multiplied by; of a choice a neighbouring value is taken
+    resample_prob: with this probability a parameter is drawn anew instead
+    min_population: fewer trials at the end of a round are not compared
+    """
+
+    kind: Literal["pbt"] = "pbt"
+    interval: int = Field(1, ge=1)
+    quantile: float = Field(0.25, gt=0, le=0.5)
+    perturb: tuple[float, ...] = Field((0.8, 1.25), min_length=1)
+    resample_prob: float = Field(0.25, ge=0, le=1)
+    min_population: int = Field(4, ge=2)
+
+    def problems(self) -> Iterator[Problem]:
+        """A factor changes a number, and not its sign."""
+        for index, factor in enumerate(self.perturb):
+            if not 0 < factor < math.inf or factor == 1:
+                yield Problem(("perturb", index), "must be above 0, finite, and not 1", factor)
+
+    def build(self) -> ReasoningPruner:
+        return KeepingPruner()
+
+
 SCHEDULERS: Mapping[str, type[SchedulerOptions]] = {
     "none": NoScheduler,
     "asha": AshaOptions,
     "hyperband": HyperbandOptions,
     "median": MedianOptions,
+    "pbt": PopulationOptions,
 }
 
 if TYPE_CHECKING:

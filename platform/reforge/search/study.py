@@ -22,6 +22,7 @@ from reforge.search.judging import Verdict, judge, tried
 from reforge.search.options import MetricOptions, SearchOptions
 from reforge.search.parameters import key_of
 from reforge.search.points import Violated, parameters_of
+from reforge.search.population import Population
 from reforge.search.pruning import Pruning
 from reforge.search.records import (
     HANDED_OUT,
@@ -30,12 +31,13 @@ from reforge.search.records import (
     free_in_a_row,
     front,
     is_counted,
+    last_chosen,
     outcome_of,
     record_of,
 )
 from reforge.search.rules import scheduler_problems, search_problems
 from reforge.search.samplers import GridOptions
-from reforge.search.schedulers import NoScheduler, SchedulerOptions
+from reforge.search.schedulers import NoScheduler, PopulationOptions, SchedulerOptions
 from reforge.search.space import Space
 from reforge.search.storage import open_storage, reachable
 from reforge.search.suggestion import Suggestion
@@ -55,6 +57,7 @@ class Study:
 
     notes: what a user should know of how it began: what a warm start left out
     ended: why `ask` had nothing more to give, None before
+    population: who takes over from whom, None where the scheduler has none do so
     """
 
     def __init__(
@@ -97,6 +100,10 @@ class Study:
             self._unfinished = [trial for trial in running if trial.user_attrs.get(HANDED_OUT)]
             unjudged = [trial.number for trial in self._unfinished]
             self._pruning = Pruning(self._study, scheduler, self._teller, unjudged)
+        self.population = None
+        if isinstance(scheduler, PopulationOptions):
+            seed = options.sampler.seed
+            self.population = Population(self._study, scheduler, space, violated, seed, self._teller, storage)
         half_drawn = [trial.number for trial in running if not trial.user_attrs.get(HANDED_OUT)]
         self._drawer = Drawer(self._study, space, options.sampler, self._teller, half_drawn)
         self._began = time.monotonic() - used
@@ -249,7 +256,7 @@ class Study:
         assert verdict.action != "skip"
         if not resumed and verdict.action == "run":
             self._teller.hand_out(trial.number)
-        chosen = chosen_of(trial, self._space)
+        chosen = last_chosen(trial, self._space)
         source = None if verdict.earlier is None else verdict.earlier.number
         return Suggestion(
             trial.number, verdict.action, chosen, self._space.assignment(chosen), resumed, verdict.why, source

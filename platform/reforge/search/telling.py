@@ -1,6 +1,7 @@
 """How each end of a trial is told to Optuna."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import optuna
 from optuna.storages import BaseStorage
@@ -12,11 +13,15 @@ from reforge.search.records import (
     FREE,
     HANDED_OUT,
     JUDGED,
+    LINEAGE,
     OUTCOME,
+    ROUND,
     SOURCE,
     TRACEBACK,
     WHY,
+    Takeover,
     is_finite,
+    lineage_of,
     outcome_of,
 )
 
@@ -56,6 +61,16 @@ class Teller:
     def judged(self, number: int, report: int, why: str) -> None:
         """What the scheduler said of a report, "" where the trial goes on."""
         self._note(number, **{JUDGED: [report, why]})
+
+    def took_over(self, number: int, takeover: Takeover) -> None:
+        """What a trial goes on as from a report, in place of what was said of that report before."""
+        trial = self._study.get_trials(deepcopy=False)[number]
+        lineage = [each for each in lineage_of(trial) if each.report != takeover.report]
+        self._note(number, **{LINEAGE: [asdict(each) for each in (*lineage, takeover)]})
+
+    def settled(self, number: int, report: int) -> None:
+        """The trial's population has been judged at a report."""
+        self._note(number, **{ROUND: report})
 
     def finish(self, number: int, values: float | Sequence[float], why: str = "") -> None:
         """What is not finite has diverged."""

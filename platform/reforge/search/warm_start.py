@@ -9,9 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from reforge.search.identity import metrics_of
 from reforge.search.options import WarmStartOptions
-from reforge.search.parameters import distribution_of
+from reforge.search.parameters import distribution_of, parameters
 from reforge.search.points import Violated, whole
-from reforge.search.records import OUTCOME, front, outcome_of
+from reforge.search.records import OUTCOME, front, lineage_of, outcome_of
 from reforge.search.space import Space
 from reforge.search.storage import open_storage, reachable
 from reforge.spec import UserError
@@ -92,7 +92,9 @@ def _take_over(
 
 
 def _fitting(trial: FrozenTrial, space: Space) -> dict[str, Any]:
-    """The trial's parameters that the new space has, with these values."""
+    """The trial's parameters that the new space has, with these values; of a population those that it had last."""
+    if lineage := lineage_of(trial):
+        return parameters(space, space.values_of(lineage[-1].assignment))
     found = {}
     for dimension in space.dimensions:
         parameter = trial.params.get(dimension.name)
