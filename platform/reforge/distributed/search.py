@@ -23,6 +23,7 @@ from reforge.runs.search_identity import context_of
 from reforge.runs.search_keeping import SearchKeeper
 from reforge.runs.search_results import BestTrial, finish_best, keep_best
 from reforge.runs.search_run import SearchRun
+from reforge.runs.trial_length import most_reports
 from reforge.runs.trial_memory import TrialMemory, by_size, needs_a_fit, to_measure, violations
 from reforge.runs.tune_job import TrialJob, TuneSearch
 from reforge.search.report import write_report
@@ -97,7 +98,7 @@ def held(search: TuneSearch) -> Iterator[None]:
 
 def open_study(search: TuneSearch, memory: TrialMemory) -> Study:
     """The study of a search, in its storage."""
-    options = search.options
+    options, reports = search.options, most_reports(search)
     return Study(
         options.name,
         search.space,
@@ -106,7 +107,7 @@ def open_study(search: TuneSearch, memory: TrialMemory) -> Study:
         options.study_storage,
         partial(violations, search, memory),
         context_of(search),
-        options.scheduler,
+        options.scheduler.of_trials(reports) if reports else options.scheduler,
     )
 
 
