@@ -39,6 +39,7 @@ class Contender:
 CONTENDERS: Mapping[str, Contender] = {
     "TPE, ASHA": Contender(TPEOptions, AshaOptions()),
     "TPE": Contender(TPEOptions, NoScheduler()),
+    "TPE, ASHA from report 1": Contender(TPEOptions, AshaOptions(grace_period=1)),
     "random, ASHA": Contender(RandomOptions, AshaOptions()),
     "random": Contender(RandomOptions, NoScheduler()),
 }
@@ -74,6 +75,11 @@ class Table:
         return max(value_of(cell) for cell in self.cells.values())
 
     @property
+    def num_reports(self) -> int:
+        """Of a whole trial."""
+        return len(next(iter(self.cells.values())).reports)
+
+    @property
     def seconds(self) -> float:
         """The grid's compute."""
         return sum(cell.seconds for cell in self.cells.values())
@@ -90,9 +96,8 @@ def replay(space: Space, table: Table, contender: Contender, seed: int, budget: 
     options = SearchOptions(sampler=sampler, num_trials=len(table.cells), max_concurrent=workers)
     metric = MetricOptions(name="valid/accuracy")
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
-        study = Study(
-            "replay", space, options, [metric], str(Path(folder) / "study.journal"), scheduler=contender.scheduler
-        )
+        storage, scheduler = str(Path(folder) / "study.journal"), contender.scheduler.of_trials(table.num_reports)
+        study = Study("replay", space, options, [metric], storage, scheduler=scheduler)
         _run(study, table, budget / workers, workers)
         finished = [record for record in study.trials if record.outcome == "finished"]
         trained = [record for record in study.trials if record.outcome in ("finished", "pruned", "running")]

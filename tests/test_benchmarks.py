@@ -138,11 +138,11 @@ def test_searches_are_replayed_on_a_grid_within_a_part_of_its_compute(
     assert table.seconds == 72 * 61
     assert table.best == pytest.approx(0.72 - 0.1 / 6)
     stopping = replay.CONTENDERS["random, ASHA"]
-    found, again = (replay.replay(space, table, stopping, seed=3, budget=0.25 * table.seconds) for _ in range(2))
+    found, again = (replay.replay(space, table, stopping, seed=3, budget=0.125 * table.seconds) for _ in range(2))
     assert found == again
-    assert found.best == pytest.approx(table.best)
-    whole = replay.replay(space, table, replay.CONTENDERS["random"], seed=3, budget=0.25 * table.seconds)
-    assert whole.finished == 0.25 * 72
+    assert 0.6 < found.best <= table.best
+    whole = replay.replay(space, table, replay.CONTENDERS["random"], seed=3, budget=0.125 * table.seconds)
+    assert 8 <= whole.finished <= 0.125 * 72
     assert found.finished < whole.finished < whole.tried <= whole.finished + 2 < found.tried
 
 
