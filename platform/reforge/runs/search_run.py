@@ -85,6 +85,11 @@ class SearchRun:
         self.running: dict[int, RunningTrial] = {}
         self._prepare, self._watch = prepare, watch or Watch()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there will be something to hand out though `next_trial` has nothing now."""
+        return False
+
     def next_trial(self) -> TrialTask | None:
         """The next trial to train; None at the end of the search, which `study.ended` gives the reason of."""
         while (suggestion := self.study.ask()) is not None:

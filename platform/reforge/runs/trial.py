@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,6 +28,7 @@ from reforge.runs.memory_measure import MemoryMeter
 from reforge.runs.pretrain import Pretraining, begin_pretraining
 from reforge.runs.shared import Shared
 from reforge.runs.tracker import SECONDS
+from reforge.runs.turn import Turn, keep_round, take_over
 from reforge.search.options import MetricOptions
 from reforge.search.validations import Validation, value_of
 from reforge.tracking import MetricsLog, read_metrics
@@ -44,6 +46,7 @@ class TrialTask:
     curves: where its TensorBoard files lie
     prepared: the corpus of a pre-training
     metrics: what the search compares by
+    turn: of a population's trial, what it trains until it waits for the others; None: all of it
     """
 
     number: int
@@ -51,6 +54,7 @@ class TrialTask:
     curves: Path
     metrics: tuple[MetricOptions, ...]
     prepared: Path | None = None
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,32 @@ def history_of(folder: RunFolder, world: World) -> tuple[Validation, ...]:
 
 
 def _run_single(task: TrialTask, place: Workplace, meter: MemoryMeter) -> Generator[TrialReport]:
-    folder = RunFolder(task.job.folder, curves=task.curves)
+    folder, world = RunFolder(task.job.folder, curves=task.curves), World.current(place.device)
+    turn, last = task.turn, None
+    if turn is not None:
+        world.on_first(lambda: take_over(folder, turn))
     with begin(task.job, folder, place, task.prepared) as run:
-        facts = {"num_parameters": float(count_parameters(run.state.model))}
-        if (reached := _reached(run)) is not None:
-            yield TrialReport(reached, facts, is_over(run.state, _plan(run)))
-        for report in run.training():
-            if report.valid:
-                yield TrialReport(history_of(folder, run.world), facts | _measured(meter, report), report.is_last)
+        for report in _reports(run, meter):
+            if turn is not None and not report.is_last and world.on_first(partial(_ends, turn, report)):
+                last = report
+                break
+            yield report
+    if last is not None and turn is not None:  # nobody holds the folder now: whoever goes on with it may
+        world.on_first(lambda: keep_round(folder, turn.ends_at))
+        yield last
+
+
+def _reports(run: Begun, meter: MemoryMeter) -> Generator[TrialReport]:
+    facts = {"num_parameters": float(count_parameters(run.state.model))}
+    if (reached := _reached(run)) is not None:
+        yield TrialReport(reached, facts, is_over(run.state, _plan(run)))
+    for report in run.training():
+        if report.valid:
+            yield TrialReport(history_of(run.folder, run.world), facts | _measured(meter, report), report.is_last)
+
+
+def _ends(turn: Turn, report: TrialReport) -> bool:
+    return report.history[-1].number >= turn.ends_at
 
 
 def _reached(run: Begun) -> tuple[Validation, ...] | None:

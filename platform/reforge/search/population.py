@@ -5,7 +5,7 @@ every trial has come to the report --settle--> lineage of those that take over -
 Told in this order, so that a driver which dies in between leaves a round that is settled again, to the same end.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import optuna
 from optuna.study import StudyDirection
@@ -44,11 +44,12 @@ class Population:
 
     def next_report(self, number: int) -> int:
         """The report at which a trial's round ends."""
-        return int(self._trial(number).user_attrs.get(ROUND, 0)) + self.options.interval
+        return self._settled(number) + self.options.interval
 
-    def lineage(self, number: int) -> Sequence[Takeover]:
-        """What a trial has taken over, the oldest first."""
-        return lineage_of(self._trial(number))
+    def takeover(self, number: int) -> Takeover | None:
+        """What a trial goes on as from the round before, None where it is itself."""
+        lineage = lineage_of(self._trial(number))
+        return lineage[-1] if lineage and lineage[-1].report == self._settled(number) else None
 
     def settle(self, report: int, waiting: Collection[int], is_kept: Callable[[int], bool]) -> None:
         """Decide who of those that wait goes on as whom, when all that train have come to the report.
@@ -81,6 +82,9 @@ class Population:
         values = last_chosen(donor, self._space)
         found = explore(self.options, self._space, values, self._violated, self._seed, taker, report)
         return Takeover(report, donor.number, self._space.assignment(found))
+
+    def _settled(self, number: int) -> int:
+        return int(self._trial(number).user_attrs.get(ROUND, 0))
 
     def _trial(self, number: int) -> FrozenTrial:
         with reachable(self._where):

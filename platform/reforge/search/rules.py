@@ -83,4 +83,4 @@ def population_problems(scheduler: SchedulerOptions, options: SearchOptions, spa
                 "mid-training is searched: optimizer.* but the warm-up's length, dropouts, task.label_smoothing, the "
                 "objective's weights and masking; scheduler: asha searches the rest"
             )
-            yield Problem(("space", path), rule, place=space.places.get(path))
+            yield Problem(("space", *path.split(".")), rule, place=space.places.get(path))
