@@ -1,6 +1,5 @@
 """The cluster that a job runs on: one that is running, or one started on this machine for this job alone."""
 
-import logging
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -10,17 +9,13 @@ from pathlib import Path
 import ray
 import torch
 
+from reforge.distributed.private import QUIET, start_private
+from reforge.distributed.connection import cluster_total, connect
 from reforge.runs.job import ScaleOptions
-from reforge.spec import Problem, UserError
-
-# Ray shares no large objects between our processes; its default takes 30 % of the memory and warns in small containers.
-OBJECT_STORE_BYTES = 256 * 2**20
+from reforge.spec import Problem
 
 # Beyond that a step of a size that trains on CPUs is spent on adding up gradients.
 MOST_AUTO_CPU_WORKERS = 4
-
-# Progress reaches the driver through an actor; the workers' own lines stay in Ray's logs.
-QUIET = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
 @dataclass(frozen=True)
@@ -39,30 +34,18 @@ def find_resources() -> Resources:
     RAY_ADDRESS no running Ray is looked for: it may be another job's own, and would end with that job.
     """
     address = os.environ.get("RAY_ADDRESS")
-    if not ray.is_initialized() and address is None:
-        return local_resources()
     if not ray.is_initialized():
-        try:
-            ray.init(address=address, **QUIET)
-        except ConnectionError as error:
-            raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address}: {error}") from error
-    total = ray.cluster_resources()
-    return Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), "the Ray cluster")
+        if address is None:
+            return local_resources()
+        connect(address)
+    total = cluster_total()
+    return Resources(int(total["CPU"]), int(total["GPU"]), "the Ray cluster")
 
 
 def start_if_none(resources: Resources) -> None:
     """Start Ray on this machine with `resources`, unless this process is connected to a cluster already."""
     if not ray.is_initialized():
-        # Nothing takes this machine away: the process that would watch for it only delays every start.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        ray.init(
-            address="local",
-            num_cpus=resources.num_cpus,
-            num_gpus=resources.num_gpus,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **QUIET,
-        )
+        start_private(resources.num_cpus, resources.num_gpus)
 
 
 def local_resources() -> Resources:

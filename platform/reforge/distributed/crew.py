@@ -4,19 +4,17 @@ The workers of a crew, their process group and what they have loaded stay from t
 """
 
 import os
-import socket
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
 import ray
-import torch.distributed as dist
 from ray.exceptions import RayError
 from ray.util import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from reforge.distributed.meeting import Meeting, join, open_meeting
 from reforge.runs.trial import TrialTask
 from reforge.runs.trial_process import Advance, TrialProcess, Trouble
 
@@ -152,11 +150,11 @@ def _start(shape: CrewShape) -> list[Any]:
         for rank in range(shape.num_workers)
     ]
     nodes = ray.get([worker.node.remote() for worker in workers])
-    address = ray.get(workers[0].address.remote())
+    meeting = ray.get(workers[0].open_meeting.remote())
     backend = "nccl" if shape.gpus else "gloo"
     ray.get(
         [
-            worker.join.remote(rank, shape.num_workers, nodes.count(nodes[rank]), address, backend)
+            worker.join.remote(rank, shape.num_workers, nodes.count(nodes[rank]), meeting, backend)
             for rank, worker in enumerate(workers)
         ]
     )
@@ -174,16 +172,14 @@ class _Worker(TrialProcess):
         """Where it runs."""
         return str(ray.get_runtime_context().get_node_id())
 
-    def address(self) -> str:
+    def open_meeting(self) -> Meeting:
         """Where the others can meet it."""
-        with closing(socket.socket()) as probe:
-            probe.bind(("", 0))
-            return f"tcp://{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
+        return open_meeting()
 
-    def join(self, rank: int, size: int, local_size: int, address: str, backend: str) -> None:
+    def join(self, rank: int, size: int, local_size: int, meeting: Meeting, backend: str) -> None:
         """Meet the others."""
         os.environ["LOCAL_WORLD_SIZE"] = str(local_size)
-        dist.init_process_group(backend, init_method=address, rank=rank, world_size=size, timeout=_JOIN_TIMEOUT)
+        join(meeting, backend, rank, size, _JOIN_TIMEOUT)
 
 
 def bundles(shape: CrewShape) -> Sequence[dict[str, float]]:

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchTrainer, get_device
 
 from reforge.distributed.cluster import Resources, worker_shape
+from reforge.distributed.meeting import MeetingConfig
 from reforge.distributed.progress import ProgressReader, ProgressSender
 from reforge.loop import StepReport
 from reforge.runs import DryRun, PretrainJob, PretrainResult, dry_run, pretrain
@@ -62,7 +63,7 @@ def run_group(
     trainer = TorchTrainer(
         _catching_user_errors,
         train_loop_config={"work": work, "config": config, "cpus": shape.cpus},
-        torch_config=TorchConfig(backend="nccl" if shape.gpus else "gloo"),
+        torch_config=MeetingConfig(backend="nccl" if shape.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=shape.num_workers,
             use_gpu=shape.gpus > 0,
