@@ -3,7 +3,7 @@
     checkpoints/step-00000200/{model.safetensors, optimizer.safetensors, state.json, manifest.json}
 
 A folder is written under another name, the manifest (size and SHA-256 of every file) last, then renamed. No pickle is
-written or read.
+written or read, and what a folder claims to hold is checked before it is used.
 """
 
 import hashlib
@@ -13,9 +13,10 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, Field, JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -27,6 +28,24 @@ from reforge.spec import UserError
 FORMAT = 1
 MOST_SHOWN = 20  # differences between a file and a model that a message lists
 NAME = re.compile(r"step-\d{8,}")
+
+
+class _Manifest(BaseModel):
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], "_File"]  # of this folder alone
+
+
+class _File(BaseModel):
+    bytes: int
+    sha256: str
+
+
+class _Counters(BaseModel, extra="allow"):
+    step: Annotated[int, Field(ge=0)]
+    tokens_seen: Annotated[int, Field(ge=0)]
+    best: tuple[str, float, int] | None
+    seed: int
+    data_fingerprint: str
+    optimizer: dict[str, JsonValue]
 
 
 class Checkpoints:
@@ -117,17 +136,17 @@ def write_checkpoint(state: LoopState, folder: Path) -> None:
 def find_flaw(folder: Path) -> str | None:
     """What keeps a checkpoint from being complete, or None."""
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
+        files = _Manifest.model_validate_json((folder / MANIFEST).read_bytes()).files
+    except (OSError, ValueError):
         return f"{MANIFEST} is missing or broken"
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         size = path.stat().st_size
-        if size != expected["bytes"]:
-            return f"{name} has {size:,} of {expected['bytes']:,} bytes"
-        if describe_file(path) != expected:
+        if size != expected.bytes:
+            return f"{name} has {size:,} of {expected.bytes:,} bytes"
+        if describe_file(path)["sha256"] != expected.sha256:
             return f"{name} has other content than was written"
     return None
 
@@ -135,9 +154,14 @@ def find_flaw(folder: Path) -> str | None:
 def restore(state: LoopState, folder: Path) -> None:
     """Take over weights, optimizer and counters of a complete checkpoint, in place.
 
-    Raises UserError where the checkpoint was trained on other data or is of another model.
+    Raises UserError where the checkpoint was trained on other data, is of another model, or no checkpoint of ours.
     """
-    counters = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    try:
+        counters = _Counters.model_validate_json((folder / "state.json").read_bytes()).model_dump()
+        weights, moments = load_file(folder / "model.safetensors"), load_file(folder / "optimizer.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{folder} is damaged, or no checkpoint of this version of reforge: {reason}") from error
     if counters["data_fingerprint"] != state.data_fingerprint:
         raise UserError(
             f"{folder} cannot be resumed: the data, how they are read and tokenised, or the encoder has changed since "
@@ -145,8 +169,8 @@ def restore(state: LoopState, folder: Path) -> None:
         )
     if counters["seed"] != state.seed:
         raise UserError(f"{folder} cannot be resumed: its train.seed was {counters['seed']}, now it is {state.seed}")
-    load_tensors(state.model, load_file(folder / "model.safetensors"), source=folder / "model.safetensors")
-    restore_optimizer(state, load_file(folder / "optimizer.safetensors"), counters["optimizer"])
+    load_tensors(state.model, weights, source=folder / "model.safetensors")
+    restore_optimizer(state, moments, counters["optimizer"], source=folder)
     state.restore_counters(counters)
 
 
@@ -189,12 +213,17 @@ def optimizer_tensors(state: LoopState) -> tuple[dict[str, Tensor], dict[str, An
     return tensors, rest
 
 
-def restore_optimizer(state: LoopState, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-    """Give the optimizer back what `optimizer_tensors` took."""
+def restore_optimizer(state: LoopState, tensors: dict[str, Tensor], rest: dict[str, Any], source: Path) -> None:
+    """Give the optimizer back what `optimizer_tensors` took; raises UserError where it is of another model."""
     by_name = dict(state.model.named_parameters())
     for path, value in {**tensors, **rest}.items():
-        name, key = path.rsplit("/", 1)
-        parameter = by_name[name]
+        name, _, key = path.rpartition("/")
+        parameter = by_name.get(name)
+        if parameter is None:
+            raise UserError(f"{source}: the optimizer's {path} is of no parameter of the model")
+        if isinstance(value, Tensor) and value.shape not in (parameter.shape, ()):
+            there, here = list(value.shape), list(parameter.shape)
+            raise UserError(f"{source}: the optimizer's {path} is {there} in the file, its parameter {here}")
         if isinstance(value, Tensor):
             # Fused AdamW wants its step counter beside the parameter.
             value = value.to(parameter.device)
