@@ -14,8 +14,9 @@ import ray
 import torch.distributed as dist
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _set_torch_distributed_env_vars, _TorchBackend
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-_kept: list[dist.TCPStore] = []  # the store of this process's group; one that nothing refers to stops listening
+_kept: list[TCPStore] = []  # the store of this process's group; one that nothing refers to stops listening
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ def open_meeting() -> Meeting:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, 0), family=family)
     port = listening.getsockname()[1]
-    _kept[:] = [dist.TCPStore(host, port, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach())]
+    _kept[:] = [TCPStore(host, port, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach())]
     return Meeting(host, port)
 
 
 def join(meeting: Meeting, backend: str, rank: int, size: int, timeout: timedelta) -> None:
     """Become one of a group of `size` processes. timeout: of this, and of every collective of the group"""
-    store = dist.TCPStore(meeting.host, meeting.port, size, is_master=False, timeout=timeout)
+    store = TCPStore(meeting.host, meeting.port, size, is_master=False, timeout=timeout)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
 
 

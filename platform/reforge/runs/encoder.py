@@ -5,7 +5,7 @@ config.json --> model options --drop layers, dropout--> backbone <--tensors, wit
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,8 @@ def open_encoder(path: Path) -> Encoder:
             options=run.part(AnyBackbone, "model"),
             causal=_reading(run)["causal"],
             num_segments=_reading(run)["num_segments"],
-            block_tokens=run.value("block_tokens"),
-            vocab_size=run.value("vocab_size"),
+            block_tokens=run.part(int, "block_tokens"),
+            vocab_size=run.part(int, "vocab_size"),
         )
     except UserError as error:
         raise UserError(f"encoder.run: {error}") from error
@@ -75,7 +75,7 @@ def open_encoder(path: Path) -> Encoder:
 def _reading(run: FinishedRun) -> dict[str, Any]:
     """Whether a run's backbone is causal and how many segments it knows; an objective implies it, a task says it."""
     if run.is_finetuned:
-        return dict(run.value("frame"))
+        return asdict(run.frame())
     objective: ObjectiveOptions = run.part(AnyObjective, "objective")
     return {"causal": objective.causal, "num_segments": objective.num_segments}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from reforge.loop import named_tensors
 from reforge.loop.checkpoint import as_json
+from reforge.models import Frame
 from reforge.runs.folder import RunFolder
 from reforge.spec import UserError
+from reforge.tokenizers.stored import read_tokenizer
 from reforge.tracking import write_whole
+
+_CONFIG = TypeAdapter(dict[str, JsonValue])
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class FinishedRun:
                 f"{path} is not a finished run: {', '.join(missing)} is missing; start its job again to finish it"
             )
         try:
-            config = json.loads(folder.config.read_text(encoding="utf-8"))
+            config = _CONFIG.validate_json(folder.config.read_bytes())
         except ValueError as error:
             raise UserError(_not_readable(folder)) from error
         return cls(folder, config)
@@ -66,14 +70,20 @@ class FinishedRun:
 
     def value(self, key: str) -> Any:
         """What stands under a key of the configuration; raises UserError where nothing does."""
-        if not isinstance(self.config, dict) or key not in self.config:
+        if key not in self.config:
             raise UserError(_not_readable(self.folder))
         return self.config[key]
 
+    def frame(self) -> Frame:
+        """What the backbone of a fine-tuning was built for."""
+        sizes = {key: self.value(key) for key in ("vocab_size", "block_tokens")}
+        frame: Frame = self.parse(Frame, {**self.part(dict[str, JsonValue], "frame"), **sizes})
+        return frame
+
     def tokenizer(self) -> Tokenizer:
         """The run's tokenizer; raises UserError where it is not that of the weights."""
-        tokenizer = Tokenizer.from_file(str(self.folder.tokenizer))
-        vocab_size = self.value("vocab_size")
+        tokenizer = read_tokenizer(self.folder.tokenizer)
+        vocab_size = self.part(int, "vocab_size")
         if tokenizer.get_vocab_size() != vocab_size:
             raise UserError(
                 f"{self.folder.tokenizer} has {tokenizer.get_vocab_size():,} tokens, but the weights beside it are of "

@@ -32,6 +32,6 @@ def load(path: str | Path) -> Loaded:
     options: BackboneOptions = run.part(AnyBackbone, "model")
     objective: ObjectiveOptions = run.part(AnyObjective, "objective")
     tokenizer = run.tokenizer()
-    model = objective.build(options, Vocabulary.of(tokenizer), run.value("block_tokens"))
+    model = objective.build(options, Vocabulary.of(tokenizer), run.part(int, "block_tokens"))
     load_tensors(model, run.weights(), source=run.folder.weights)
     return Loaded(model.eval(), tokenizer)

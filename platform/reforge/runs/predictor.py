@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 from tokenizers import Tokenizer
 
 from reforge.corpora.labelled import AnyLabelled, Example, LabelledOptions
 from reforge.heads import AnyHead, HeadOptions
 from reforge.loop import Assessed, LabelledSet, Precision, World, assess, load_tensors, score
-from reforge.models import AnyBackbone, BackboneOptions, Frame
+from reforge.models import AnyBackbone, BackboneOptions
 from reforge.runs.finished import FinishedRun
 from reforge.runs.folder import RunFolder
 from reforge.spec import UserError
@@ -63,6 +64,14 @@ class Predictor:
         return found
 
 
+@dataclass(frozen=True)
+class _Training:
+    """What a run keeps of its `train:` section."""
+
+    precision: Precision
+    micro_batch_tokens: int
+
+
 def load_predictor(path: str | Path, device: torch.device | None = None) -> Predictor:
     """The finished fine-tuning in `path`, on `device` (default: a GPU where there is one).
 
@@ -75,8 +84,8 @@ def load_predictor(path: str | Path, device: torch.device | None = None) -> Pred
     head: HeadOptions = run.part(AnyHead, "head")
     model_options: BackboneOptions = run.part(AnyBackbone, "model")
     tokenizer = run.tokenizer()
-    frame = Frame(run.value("vocab_size"), run.value("block_tokens"), **run.value("frame"))
-    task = options.bind(tuple(run.value("labels")), tokenizer, frame.block_tokens)
+    frame, training = run.frame(), run.part(_Training, "train")
+    task = options.bind(run.part(tuple[str, ...], "labels"), tokenizer, frame.block_tokens)
     backbone = model_options.build(frame)
     model = task.build(backbone, head.build(backbone.d_model, task.outputs))
     load_tensors(model, run.weights(), source=run.folder.weights)
@@ -87,8 +96,8 @@ def load_predictor(path: str | Path, device: torch.device | None = None) -> Pred
         task=task,
         model=model.eval().to(device),
         tokenizer=tokenizer,
-        data={key: run.parse(AnyLabelled, source) for key, source in run.value("data").items()},
-        precision=run.value("train")["precision"],
-        micro_batch_tokens=run.value("train")["micro_batch_tokens"],
-        seed=run.value("seed"),
+        data={key: run.parse(AnyLabelled, source) for key, source in run.part(dict[str, JsonValue], "data").items()},
+        precision=training.precision,
+        micro_batch_tokens=training.micro_batch_tokens,
+        seed=run.part(int, "seed"),
     )

@@ -16,6 +16,7 @@ from reforge.spec import Problem, UserError
 from reforge.tokenizers.bert import bert_tokenizer
 from reforge.tokenizers.renumbering import renumber
 from reforge.tokenizers.sentencepiece_model import tokenizer_of
+from reforge.tokenizers.stored import parse_tokenizer
 from reforge.tokenizers.tokenizer import SPECIAL_TOKENS, TokenizerOptions
 
 _SUFFIXES = (".json", ".txt", ".model")
@@ -70,7 +71,7 @@ class Existing(TokenizerOptions):
     def _loaders(self) -> dict[str, Callable[[bytes, str], Tokenizer]]:
         morphemes = self.pretokenize == "mecab"
         return {
-            ".json": _from_json,
+            ".json": parse_tokenizer,
             ".txt": lambda content, name: _from_vocabulary(content, name, self.lowercase, morphemes),
             ".model": lambda content, name: tokenizer_of(content, name, morphemes),
         }
@@ -81,13 +82,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _from_json(content: bytes, name: str) -> Tokenizer:
-    try:
-        return Tokenizer.from_str(content.decode())
-    except Exception as error:  # the library has no class of its own for what it can't read
-        raise UserError(f"{name} is no tokenizer.json of the tokenizers library: {error}") from error
 
 
 def _from_vocabulary(content: bytes, name: str, lowercase: bool, morphemes: bool) -> Tokenizer:
