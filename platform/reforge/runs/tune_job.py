@@ -1,6 +1,7 @@
 """The spec of a search: its sections beside `space` and `constraints`, and the rules between them and the jobs."""
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -159,10 +160,10 @@ _WHICH = {"min": "the lower it is", "max": "the higher it is"}
 
 
 def _unknown_metric(metric: MetricOptions, path: tuple[str | int, ...], job: TrialJob, names: Sequence[str]) -> Problem:
-    hint = ""
+    hint, nearest = "", next(iter(get_close_matches(metric.name, names, 1)), None)
     if metric.name.startswith("test/") and isinstance(job, FinetuneJob) and job.cv is None:
         hint = " (the test set is for the end: searching on it would spoil it; cv gives every fold's)"
-    return Problem((*path, "name"), f"must be one of {', '.join(names)}{hint}", metric.name)
+    return Problem((*path, "name"), f"must be one of {', '.join(names)}{hint}", metric.name, nearest)
 
 
 def _not_comparable(short: str, jobs: Sequence[TrialJob], searched: set[str]) -> str:

@@ -31,6 +31,7 @@ def open_storage(where: str, must_exist: bool = False) -> BaseStorage:
     """
     with reachable(where):
         if "://" in where:
+            _check_url(where)
             return optuna.storages.get_storage(RDBStorage(where))  # which adds Optuna's cache
         path = Path(where)
         if must_exist and not path.is_file():
@@ -52,7 +53,7 @@ def reachable(where: str) -> Iterator[None]:
     try:
         yield
     except ArgumentError:
-        raise UserError(f"storage {where!r} is neither a path nor a database's URL") from None
+        raise UserError(f"storage {shown(where)} is neither a path nor a database's URL") from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise UserError(f"storage {shown(where)} cannot be reached: {_first_line(error)}") from error
     except ImportError as error:
@@ -70,7 +71,17 @@ def shown(where: str) -> str:
     """A path or URL as it may be printed: a password is hidden."""
     if "://" not in where:
         return where
-    return make_url(where).render_as_string(hide_password=True)
+    try:
+        return make_url(where).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):  # a port that is no number
+        return f"{where.partition('://')[0]}://..."
+
+
+def _check_url(where: str) -> None:
+    try:
+        make_url(where)
+    except ValueError:
+        raise UserError(f"storage {shown(where)} is neither a path nor a database's URL") from None
 
 
 def _cut_partial_line(path: Path) -> None:
