@@ -19,6 +19,7 @@ from reforge.distributed.tune import run_search, trial_shape, trials_at_once
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.folder import RunFolder
 from reforge.runs.job import PretrainJob
+from reforge.runs.population_run import PopulationRun
 from reforge.runs.search_identity import context_of
 from reforge.runs.search_keeping import SearchKeeper
 from reforge.runs.search_results import BestTrial, finish_best, keep_best
@@ -60,7 +61,8 @@ def search_whole(search: TuneSearch, resources: Resources) -> tuple[SearchRun, l
             say(note)
         with TrialsTable() as table:
             keeper = SearchKeeper(options, search.space, study, table)
-            run = SearchRun(search, study, place.prepared, keeper)
+            kind = SearchRun if study.population is None else PopulationRun
+            run = kind(search, study, place.prepared, keeper)
             keeper.run = run
             try:
                 start_if_none(resources)

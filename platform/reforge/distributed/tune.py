@@ -99,7 +99,8 @@ class _Bridge:
         if self.error is None:
             task = self._guarded(self.run.next_trial)
         if task is None:
-            return Searcher.FINISHED
+            is_waiting = self.error is None and self.run.is_waiting
+            return None if is_waiting else Searcher.FINISHED
         self.numbers[trial_id] = task.number
         options = self.run.options
         max_failures = options.resources.max_failures

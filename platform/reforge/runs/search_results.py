@@ -24,6 +24,7 @@ from reforge.runs.search_run import (
 )
 from reforge.runs.trial import TrialJob
 from reforge.runs.tune_job import TuneOptions
+from reforge.runs.turn import LINEAGE_FILE
 from reforge.search.records import TrialRecord
 from reforge.spec import render
 from reforge.tracking import write_whole
@@ -89,7 +90,14 @@ def _last_step(options: TuneOptions, job: TrialJob, facts: Mapping[str, float | 
 def _headline(options: TuneOptions, record: TrialRecord) -> str:
     values = zip(options.metrics, record.values, strict=True)
     figures = ", ".join(f"{metric.name} {value!r} ({metric.scope})" for metric, value in values)
-    return f"# Trial {record.number} of the search {options.name}: {figures}\n"
+    head = f"# Trial {record.number} of the search {options.name}: {figures}\n"
+    if not record.lineage:
+        return head
+    whole = f"{TRIALS}/{record.number:04d}/{LINEAGE_FILE}"
+    return head + (
+        f"# Its population's schedule made it: it took over the weights of others {len(record.lineage)} times, with\n"
+        f"# other parameters each time ({whole}). Here are the last; this job alone does not train it again.\n"
+    )
 
 
 def finish_best(best: BestTrial, device: torch.device, prepared: Path | None) -> None:
