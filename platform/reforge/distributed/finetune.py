@@ -17,8 +17,10 @@ import torch
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 from ray.train.torch import get_device
 
+from reforge.distributed import arguments
 from reforge.distributed.cluster import Resources, start_if_none, worker_shape
 from reforge.distributed.progress import ProgressReader, ProgressSender
+from reforge.distributed.stopping import stoppable
 from reforge.distributed.train import run_group
 from reforge.runs.dry_run import DryRun, dry_run_finetune
 from reforge.runs.finetune import finetune
@@ -26,10 +28,13 @@ from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.finetune_results import FinetuneResult
 from reforge.runs.job import ScaleOptions
 from reforge.runs.members import Summary, finished, result_of, summarise
+from reforge.runs.stop_request import Stopped
 from reforge.spec import UserError
 from reforge.tracking import Lines, Progress
 
 Say = Callable[[str], None]
+# How long other runs that were asked to stop may take for it.
+STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,11 @@ def _run(
     def fail(member: _Member, reason: str) -> None:
         troubles.append(f"{member.label}: {reason}" if member.label else reason)
 
-    if alone:
-        _run_tasks(alone, resources, keep, fail)
-    for number in sorted({member.job for member in waiting if member not in alone}):
-        _run_in_group([m for m in waiting if m.job == number], resources, keep, fail)
+    with stoppable(lambda: [member.spec.folder.absolute() for member in waiting]):
+        if alone:
+            _run_tasks(alone, resources, keep, fail)
+        for number in sorted({member.job for member in waiting if member not in alone}):
+            _run_in_group([m for m in waiting if m.job == number], resources, keep, fail)
     return troubles
 
 
@@ -131,6 +137,10 @@ def _run_tasks(
                 try:
                     keep(member, FinetuneResult.from_json(ray.get(reference)))
                 except RayTaskError as error:
+                    if isinstance(error.cause, Stopped):
+                        arguments.say(f"{member.label}: {error.cause}" if member.label else str(error.cause))
+                        ray.wait(list(running), num_returns=len(running), timeout=STOP_SECONDS)  # asked as well
+                        raise KeyboardInterrupt from None
                     if not isinstance(error.cause, UserError):
                         raise
                     fail(member, str(error.cause))
@@ -218,5 +228,7 @@ def _answer_of_group(config: dict[str, Any]) -> dict[str, Any]:
     try:
         earlier = result_of(config["job"])  # before a worker died and the group began anew
         return asdict(earlier or _finetune(config, get_device()))
+    except Stopped:
+        raise
     except UserError as error:
         return {"user_error": str(error)}

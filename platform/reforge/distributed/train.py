@@ -11,12 +11,15 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
+from reforge.distributed.arguments import say
 from reforge.distributed.cluster import Resources, worker_shape
 from reforge.distributed.meeting import MeetingConfig
 from reforge.distributed.progress import ProgressReader, ProgressSender
+from reforge.distributed.stopping import in_thread, stoppable
 from reforge.loop import StepReport
 from reforge.runs import DryRun, PretrainJob, PretrainResult, dry_run, pretrain
 from reforge.runs.job import ScaleOptions
+from reforge.runs.stop_request import Stopped
 from reforge.spec import UserError
 from reforge.tracking import Progress
 
@@ -36,7 +39,8 @@ def train_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) 
             "board": reader.board,
         }
         notes = job.run.folder.resolve() / "_ray"
-        answer = run_group(job.scale, job.name, resources, _pretrain_worker, config, notes)
+        with stoppable(lambda: [job.folder.resolve()]):
+            answer = run_group(job.scale, job.name, resources, _pretrain_worker, config, notes)
     return PretrainResult.from_json(answer)
 
 
@@ -57,6 +61,7 @@ def run_group(
 ) -> dict[str, Any]:
     """Run `work` on a group of workers; the first one's answer. A UserError in the workers is raised here.
 
+    Raises KeyboardInterrupt where the workers were asked to stop and have.
     `notes` is where Ray keeps its own; our checkpoints, which it does not know, are in the run's folder.
     """
     shape = worker_shape(scale, resources)
@@ -75,10 +80,11 @@ def run_group(
             failure_config=FailureConfig(max_failures=scale.max_failures),
         ),
     )
-    try:
-        answer: dict[str, Any] = trainer.fit().return_value
-    except SystemExit as ended:  # how Ray Train's own handler of Ctrl-C ends, once it has stopped the workers
-        raise KeyboardInterrupt from ended
+    # In the main thread Ray Train would take Ctrl-C over, and end the workers where they are.
+    answer: dict[str, Any] = in_thread(lambda: trainer.fit().return_value)
+    if "stopped" in answer:
+        say(answer["stopped"])
+        raise KeyboardInterrupt
     if "user_error" in answer:
         raise UserError(answer["user_error"])
     return answer
@@ -89,6 +95,8 @@ def _catching_user_errors(config: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(config["cpus"])
     try:
         answer: dict[str, Any] = config["work"](config["config"])
+    except Stopped as stopped:
+        return {"stopped": str(stopped)}
     except UserError as error:
         return {"user_error": str(error)}
     return answer

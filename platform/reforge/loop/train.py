@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ class StepReport:
     """What one optimizer step did; the same on every rank but for `tokens_per_second`.
 
     `loss` is the weighted sum of `terms`, each in nats a target over the global batch. `valid` is set at the steps
-    that evaluate, `is_last` after the last step.
+    that evaluate, `is_last` after the last step, `is_stopped` after the one at which a process was asked to stop.
     """
 
     step: int
@@ -95,13 +95,28 @@ class StepReport:
     valid: dict[str, float] = field(default_factory=dict)
     is_best: bool = False
     is_last: bool = False
+    is_stopped: bool = False
+
+
+class Taken(NamedTuple):
+    """What an update gave: the mean of each term of the loss, the gradient norm, whether a rank was asked to stop."""
+
+    terms: dict[str, float]
+    grad_norm: float
+    is_stopped: bool
 
 
 def train(
-    state: LoopState, data: TrainingData, plan: Plan, optimizer_options: OptimizerOptions, world: World
+    state: LoopState,
+    data: TrainingData,
+    plan: Plan,
+    optimizer_options: OptimizerOptions,
+    world: World,
+    is_asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[StepReport]:
     """Train `state` in place to the end of `plan`, one report a step; every rank must consume it in step.
 
+    is_asked_to_stop: asked on every rank before each step; where one says yes, that step is the last of all
     Raises TrainingDiverged before an update that would ruin the weights, UserError where the data cannot give what the
     model needs.
     """
@@ -118,7 +133,8 @@ def train(
         micro_inputs = [state.model.collate(part, state.seed) for part in split(batch, num_micro)]
         lr = optimizer_options.lr_at(state.step + 1, plan.max_steps)
         seed_everything(state.seed, "train", state.step, world.rank)
-        terms, grad_norm = take_step(model, state, micro_inputs, lr, optimizer_options.max_grad_norm, plan, world)
+        asked = is_asked_to_stop()
+        taken = take_step(model, state, micro_inputs, lr, optimizer_options.max_grad_norm, plan, world, asked)
         state.step += 1
         state.tokens_seen += rows.num_tokens
         seconds = time.perf_counter() - started
@@ -129,16 +145,19 @@ def train(
         yield StepReport(
             step=state.step,
             epoch=data.train.epoch_at(state.step, plan.global_batch),
-            loss=weighted(terms, state.model),
-            terms=terms,
+            loss=weighted(taken.terms, state.model),
+            terms=taken.terms,
             lr=lr,
-            grad_norm=grad_norm,
+            grad_norm=taken.grad_norm,
             tokens_seen=state.tokens_seen,
             tokens_per_second=rows.num_tokens / seconds,
             valid=valid,
             is_best=is_best,
             is_last=is_over(state, plan),
+            is_stopped=taken.is_stopped,
         )
+        if taken.is_stopped:
+            return
 
 
 def is_over(state: LoopState, plan: Plan) -> bool:
@@ -168,8 +187,9 @@ def take_step(
     max_grad_norm: float,
     plan: Plan,
     world: World,
-) -> tuple[dict[str, float], float]:
-    """One update from a rank's micro-batches: (mean of each term of the loss, gradient norm) of the global batch.
+    is_asked: bool = False,
+) -> Taken:
+    """One update from a rank's micro-batches, with the figures of the global batch.
 
     A term is a mean over all its targets of the global batch, not over micro-batches or ranks, so neither their number
     nor their sizes change the gradient.
@@ -190,8 +210,9 @@ def take_step(
     if world.size > 1 and not isinstance(model, DistributedDataParallel):
         average_gradients(model, world)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), max_grad_norm)
+    summed = world.sum(torch.cat([loss_sums_K, loss_sums_K.new_tensor([float(is_asked)])]))
     # The only wait for the device in a step: all figures at once.
-    *means, grad_norm = torch.cat([world.sum(loss_sums_K) / num_targets_K, norm[None]]).tolist()
+    *means, grad_norm, num_asked = torch.cat([summed[:-1] / num_targets_K, norm[None], summed[-1:]]).tolist()
     terms = dict(zip(names, means, strict=True))
     loss = weighted(terms, state.model)
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
@@ -204,7 +225,7 @@ def take_step(
         group["lr"] = lr * group["lr_scale"]
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
-    return terms, grad_norm
+    return Taken(terms, grad_norm, num_asked > 0)
 
 
 def weighted(terms: dict[str, float], model: Learner) -> float:

@@ -24,6 +24,7 @@ from reforge.loop import (
     train,
 )
 from reforge.runs.folder import RunFolder, storage_errors
+from reforge.runs.stop_request import Stopped, StopRequest
 from reforge.spec import UserError
 from reforge.tracking import MetricsLog, TensorBoardSink, read_metrics
 
@@ -58,19 +59,24 @@ def run_training(
     """Go on from the newest checkpoint to the end, a report a step; what a report is of is tracked and kept by then.
 
     Every process of the world must consume it in step; one that closes it early leaves a run that can be gone on with.
-    Raises UserError for what stops a run and trying again would not mend.
+    Raises UserError for what stops a run and trying again would not mend, Stopped where it was asked to stop.
     """
     checkpoints = Checkpoints(tracking.folder.checkpoints, lambda line: tracking.observe({"say": line}))
     newest = world.on_first(checkpoints.newest_complete)
     if newest is not None:
         world.on_all(lambda: restore(state, newest))
+    request = StopRequest(tracking.folder.path)
     with tracker_on_first(tracking, state, plan, world) as tracker:
-        for report in train(state, data, plan, optimizer, world):
+        for report in train(state, data, plan, optimizer, world, lambda: world.is_first and request.is_made()):
             if tracker:
                 tracker.take(report)
-            if report.is_last or report.is_best or report.step % tracking.checkpoint_every_steps == 0:
+            is_due = report.step % tracking.checkpoint_every_steps == 0
+            if report.is_last or report.is_best or report.is_stopped or is_due:
                 world.on_first(lambda: save(checkpoints, state, tracking, tracker))
             yield report
+            if report.is_stopped and not report.is_last:
+                world.on_first(request.clear)
+                raise Stopped(f"stopped after step {report.step:,} of {last_step(plan):,}, which is in a checkpoint")
 
 
 @contextmanager
