@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, TypeAdapter
 
 from reforge.batches.executor import Executor, Tick
 from reforge.batches.progress import Progress
@@ -21,6 +23,7 @@ _CHUNK_BYTES = 1 << 22
 _SETTLED_SECONDS = 3.0
 # Small files are looked at many in a task.
 _TASK_BYTES = 1 << 26
+_KNOWN = TypeAdapter(dict[str, Annotated[list[Any], Field(min_length=2)]])
 
 
 class FileFacts(NamedTuple):
@@ -35,9 +38,9 @@ class KnownFiles:
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, list[Any]] = {}
         try:
-            self._known = json.loads(cache.read_text())
+            self._known = _KNOWN.validate_json(cache.read_bytes())
         except (FileNotFoundError, ValueError):  # one cut short by a full disk costs reading the files again, no more
             self._known = {}
 

@@ -39,6 +39,7 @@ from reforge.batches.storage import (
 from reforge.batches.survey import SurveyTask, key_folder, sampled_texts, survey_part
 from reforge.corpora import Tally
 from reforge.tokenizers import TokenizerOptions
+from reforge.tokenizers.stored import read_tokenizer
 
 Announce = Callable[[str], None]
 REPORT = "report.txt"
@@ -145,7 +146,7 @@ class _Preparation:
                 self.announce(f"tokenizer: {reached:,} tokens{wish}")
             else:
                 self.announce(f"reused {folder}")
-        return Tokenizer.from_str((folder / TOKENIZER).read_text(encoding="utf-8"))
+        return read_tokenizer(folder / TOKENIZER)
 
     def _smaller(self) -> Tokenizer | None:
         """The tokenizer cut out of a larger one that was trained on the same text, where that is exact."""
@@ -157,7 +158,7 @@ class _Preparation:
             related = manifest is not None and manifest.get("family") == self.request.family
             if manifest and related and manifest["vocab_size"] >= (options.vocab_size or 0):
                 self.announce(f"tokenizer: cut out of {folder}, which has {manifest['vocab_size']:,} tokens")
-                larger = Tokenizer.from_str((folder / TOKENIZER).read_text(encoding="utf-8"))
+                larger = read_tokenizer(folder / TOKENIZER)
                 return options.shrink(larger, options.vocab_size or 0)
         return None
 

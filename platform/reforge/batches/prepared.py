@@ -15,9 +15,10 @@ from reforge.batches.data import Data
 from reforge.batches.packed import PackedSamples, Set
 from reforge.batches.samples import Samples
 from reforge.batches.shards import Shards, token_dtype
-from reforge.batches.storage import read_manifest
+from reforge.batches.storage import MANIFEST, read_manifest
 from reforge.corpora.place import is_remote
 from reforge.spec import UserError
+from reforge.tokenizers.stored import read_tokenizer
 
 TOKENIZER = "tokenizer.json"
 
@@ -50,16 +51,19 @@ def open_prepared(folder: Path, data: Data, cache: ShardCache | None = None) -> 
     manifest, trouble = read_manifest(folder)
     if manifest is None:
         raise UserError(f"{folder} holds no prepared data: {trouble or 'it does not exist'}")
-    tokenizer = Tokenizer.from_str((folder / TOKENIZER).read_text(encoding="utf-8"))
-    reader = _Reader(folder, manifest, token_dtype(manifest["vocab_size"]), cache or ShardCache(Path(), 0))
-    return Prepared(
-        folder=folder,
-        tokenizer=tokenizer,
-        train=reader.samples("train", data.corpus.weights(), data.curriculum == "length"),
-        valid=reader.samples("valid", {}, curriculum=False),
-        report=manifest,
-        fingerprint=manifest["fingerprint"],
-    )
+    tokenizer = read_tokenizer(folder / TOKENIZER)
+    try:
+        reader = _Reader(folder, manifest, token_dtype(manifest["vocab_size"]), cache or ShardCache(Path(), 0))
+        return Prepared(
+            folder=folder,
+            tokenizer=tokenizer,
+            train=reader.samples("train", data.corpus.weights(), data.curriculum == "length"),
+            valid=reader.samples("valid", {}, curriculum=False),
+            report=manifest,
+            fingerprint=manifest["fingerprint"],
+        )
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:  # not of the shape that we write
+        raise UserError(f"{folder / MANIFEST} is damaged, or not of this version of reforge: {error!r}") from error
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,13 @@ class _Reader:
         )
 
     def _shards(self, files: list[tuple[str, int]], row_tokens: int, dtype: np.dtype[Any] | None = None) -> Shards:
+        dtype = dtype or self.dtype
+        sizes = self.manifest["sizes"]
+        for name, rows in files:  # of those in the folder, and as large as its rows: nothing else is ever mapped
+            if sizes[name] != rows * row_tokens * dtype.itemsize:
+                raise ValueError(f"{name} has {sizes[name]} bytes, not {rows} rows of {row_tokens}")
         paths = [(self.folder / name, rows) for name, rows in files]
         if not is_remote(self.folder):
-            return Shards(paths, row_tokens, dtype or self.dtype)
-        shards = {name: size for name, size in self.manifest["sizes"].items() if name.endswith(".bin")}
-        return RemoteShards(paths, row_tokens, dtype or self.dtype, self.cache, self.cache.fitting(shards))
+            return Shards(paths, row_tokens, dtype)
+        shards = {name: size for name, size in sizes.items() if name.endswith(".bin")}
+        return RemoteShards(paths, row_tokens, dtype, self.cache, self.cache.fitting(shards))

@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from reforge.corpora.place import is_remote
 from reforge.spec import UserError
 
 MANIFEST = "manifest.json"
+_CONTENT, _SIZES = TypeAdapter(dict[str, Any]), TypeAdapter(dict[str, int])
 
 
 @contextmanager
@@ -101,13 +104,14 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
 def read_manifest(folder: Path) -> tuple[dict[str, Any] | None, str]:
     """The manifest of a complete folder, else None and what is wrong with it ("" where there is no such folder)."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = _CONTENT.validate_json((folder / MANIFEST).read_bytes())
+        claimed = _SIZES.validate_python(manifest.get("sizes"))
     except FileNotFoundError:
         return None, f"{MANIFEST} is missing" if folder.exists() and not is_remote(folder) else ""
     except ValueError:
         return None, f"{MANIFEST} is damaged"
     sizes = _sizes(folder)
-    for name, size in manifest["sizes"].items():
+    for name, size in claimed.items():
         if name not in sizes:
             return None, f"{name} is missing"
         if sizes[name] != size:
