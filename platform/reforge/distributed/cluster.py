@@ -9,8 +9,8 @@ from pathlib import Path
 import ray
 import torch
 
-from reforge.distributed.private import QUIET, start_private
 from reforge.distributed.connection import cluster_total, connect
+from reforge.distributed.private import start_private
 from reforge.runs.job import ScaleOptions
 from reforge.spec import Problem
 
