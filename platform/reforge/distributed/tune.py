@@ -83,6 +83,8 @@ def run_search(run: SearchRun, shape: CrewShape, at_once: int, look: Callable[[]
         ).fit()
     if bridge.error is not None:
         raise bridge.error
+    if run.study.ended is None:  # Ray Tune takes Ctrl-C for an order to stop, and returns
+        raise KeyboardInterrupt
 
 
 class _Bridge:
