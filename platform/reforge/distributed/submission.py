@@ -67,7 +67,7 @@ _ACCESS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
 
 @contextmanager
 def _head_environment(token: Path) -> Iterator[None]:
-    """What Ray's processes inherit: the file of a new token, unless one is given; where packages and this Python are."""
+    """What Ray's processes inherit: the file of a new token, unless one is given; where packages and Python are."""
     before = dict(os.environ)
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & before.keys():
         with open(token, "w", opener=lambda path, flags: os.open(path, flags, 0o600), encoding="ascii") as file:
