@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import ray
@@ -72,13 +71,12 @@ def measure(
     return runs
 
 
-def fitted(memory: TrialMemory, runs: Sequence[DryRun | None]) -> TrialMemory:
-    """With what dry runs measured."""
-    fit = memory.fit
-    for run in runs:
+def fitted(memory: TrialMemory, jobs: Sequence[TrialJob], runs: Sequence[DryRun | None]) -> TrialMemory:
+    """With what dry runs of these jobs measured."""
+    for job, run in zip(jobs, runs, strict=True):
         if run is not None:
-            fit = fit.with_point(run.estimated_bytes, run.measured_bytes)
-    return replace(memory, fit=fit)
+            memory = memory.with_run(job, run)
+    return memory
 
 
 # A process a job: the memory that an earlier one left to the allocator would be taken for this one's.

@@ -86,7 +86,7 @@ def preview_search(search: TuneSearch, resources: Resources) -> None:
     jobs = to_measure(memory, by_size(search, memory))
     runs = measure(jobs, place.shape, resources, place.prepared)
     timed = [Timed(run, trial_seconds(job, run)) for job, run in zip(jobs, runs, strict=True) if run is not None]
-    for line in preview(search, fitted(memory, runs), timed, place.at_once):
+    for line in preview(search, fitted(memory, jobs, runs), timed, place.at_once):
         print(line)
 
 

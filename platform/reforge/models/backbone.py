@@ -42,6 +42,7 @@ class MicroStep(NamedTuple):
     """What goes through a backbone at once: so many tokens, activations of so many bytes, on such a device.
 
     num_places: at how many of the tokens hidden states are asked for; None: at all
+    num_trained: how many of the layers are trained, the upper ones; None: all
     """
 
     num_tokens: int
@@ -49,6 +50,7 @@ class MicroStep(NamedTuple):
     bytes_per_value: int
     device_kind: str = "cpu"
     num_places: int | None = None
+    num_trained: int | None = None
 
 
 class Activations(NamedTuple):

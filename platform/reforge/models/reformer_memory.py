@@ -33,18 +33,25 @@ def estimate_activations(options: "ReformerOptions", step: MicroStep) -> Activat
         kept, working = 2 * stream, kept - stream + working
     elif options.memory == "reversible":
         kept, working = order_bytes(options, step), computed_back(options, step, stream)
-    last_kept, last_working = kept, working
+    num_reversible = num_computed_back(options, step)
+    last_kept, last_working, part = kept, working, whole
     if step.num_places is not None:  # the last layer is kept however the others are
         part = feed_forward_half(options, step.num_places, step.bytes_per_value)
         last_kept, last_working = attention.kept + part.kept, in_turn(attention, part)
     return Activations(
-        outside=stream * (3 if options.memory == "reversible" else 1),
+        outside=stream * (3 if num_reversible else 1),
         layer=kept,
         last=last_kept,
         working=working,
         last_working=last_working,
-        passing=3 * stream + max(whole.kept - stream, attention.kept - stream),
+        passing=3 * stream + max(attention.kept, (part if options.depth == 1 else whole).kept),
     )
+
+
+def num_computed_back(options: "ReformerOptions", step: MicroStep) -> int:
+    """How many layers' inputs are computed back from their outputs."""
+    num_trained = options.depth if step.num_trained is None else step.num_trained
+    return max(0, num_trained - (step.num_places is not None)) if options.memory == "reversible" else 0
 
 
 def in_turn(attention: Half, feed_forward: Half) -> int:
@@ -53,12 +60,17 @@ def in_turn(attention: Half, feed_forward: Half) -> int:
 
 
 def computed_back(options: "ReformerOptions", step: MicroStep, stream: int) -> int:
-    """The gradients of both streams, the inputs computed back, a copy; and the inside of one half of a layer."""
+    """What stands while the inputs of a layer are computed back, and the inside of one half of it.
+
+    The gradients of both streams, the inputs computed back, a copy. Of a single such layer only the inputs: outputs
+    and gradients are then those that came from above.
+    """
+    num_streams = 1 if num_computed_back(options, step) == 1 else 5
     row_tokens = min(step.frame.block_tokens, step.num_tokens)
     chunk_tokens = options.num_chunk_tokens(max(1, step.num_tokens // row_tokens), row_tokens)
     num_at_once = min(step.num_tokens, step.num_tokens * chunk_tokens // row_tokens)
     attention, part = attention_half(options, step), feed_forward_half(options, num_at_once, step.bytes_per_value)
-    return 5 * stream + max(attention.kept + attention.working - stream, part.kept + part.working)
+    return num_streams * stream + max(attention.kept + attention.working - stream, part.kept + part.working)
 
 
 def feed_forward_half(options: "ReformerOptions", num_tokens: int, value: int) -> Half:

@@ -126,7 +126,7 @@ class TransformerOptions(BackboneOptions):
             last=n * last,
             working=n * working,
             last_working=n * last_working,
-            passing=n * (2 * residual + max(inner, 4 * width)),
+            passing=n * (5 * residual + max(inner, 4 * width)),
         )
 
     def with_dropout(self, p: float) -> Self:

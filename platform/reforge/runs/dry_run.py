@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -19,6 +20,8 @@ from reforge.runs.job import PretrainJob
 from reforge.runs.memory_measure import MemoryMeter
 from reforge.runs.memory_measure import memory_peak as memory_peak
 from reforge.runs.memory_model import KnownRows, device_of, estimate
+from reforge.tasks.answer_windows import DRAWN
+from reforge.tasks.span_model import drawn_rows
 from reforge.tasks.token_model import PLACES
 
 NUM_STEPS = 2
@@ -34,6 +37,7 @@ class DryRun:
 
     reserved_bytes: what the GPU's allocator took from the device, unused parts of it too; on a CPU as measured
     seconds_per_step: of the last step
+    rows: of a fine-tuning, what its sets say to the estimate
     """
 
     device: str
@@ -48,6 +52,7 @@ class DryRun:
     measured_bytes: int
     reserved_bytes: int
     notes: tuple[str, ...]
+    rows: KnownRows | None = None
 
 
 def dry_run(job: PretrainJob, prepared_folder: Path, device: torch.device) -> DryRun:
@@ -86,15 +91,15 @@ def dry_run_finetune(job: FinetuneJob, device: torch.device) -> DryRun:
     state.step = heaviest_step(setup, job, num_steps) - 1
     data = TaskData(setup.task, setup.train, setup.valid, Goal(*job.task.goal))
     run = two_steps(state, data, plan, job.optimizer, world, meter)
-    estimated = estimate(
-        job, device_of(job, world), world.size, setup.tokenizer.get_vocab_size(), known_rows(setup)
-    ).total
+    rows = known_rows(setup)
+    estimated = estimate(job, device_of(job, world), world.size, setup.tokenizer.get_vocab_size(), rows).total
     return replace(
         run,
         train_tokens=setup.train.num_tokens,
         valid_tokens=setup.valid.rows.num_tokens,
         estimated_bytes=estimated,
         notes=tuple(notes(setup, report)),
+        rows=rows,
     )
 
 
@@ -126,15 +131,24 @@ def two_steps(
 def heaviest_step(setup: Setup, job: FinetuneJob, num_steps: int) -> int:
     """The step with the most tokens of the first ones, not the very first: the optimizer has no averages before it."""
     steps = range(1, max(2, min(num_steps, STEPS_SEARCHED)))
-    return max(steps, key=lambda step: setup.train.rows_at(job.train.seed, step, job.train.batch_size).num_tokens)
+    return max(steps, key=lambda step: trained_tokens(setup, job, step))
+
+
+def trained_tokens(setup: Setup, job: FinetuneJob, step: int) -> int:
+    """The tokens of a step, padding too, without rows that are not drawn for their epoch."""
+    seed = job.train.seed
+    rows = setup.train.rows_at(seed, step, job.train.batch_size)
+    if DRAWN not in setup.train.row(0).extras:
+        return rows.num_tokens
+    return int(drawn_rows(setup.train.read(rows, seed), seed).sum()) * rows.row_tokens
 
 
 def known_rows(setup: Setup) -> KnownRows:
     """What the sets say to the estimate of memory."""
-    share = 1.0
+    rows, share = setup.train, 1.0
     if setup.task.outputs.level == "token":
-        longest = (
-            setup.train.row(index) for index in range(max(0, len(setup.train) - ROWS_LOOKED_AT), len(setup.train))
-        )
+        longest = (rows.row(index) for index in range(max(0, len(rows) - ROWS_LOOKED_AT), len(rows)))
         share = max(len(row.extras[PLACES]) / len(row.ids) for row in longest)
-    return KnownRows(setup.train.block_tokens, share, setup.labels)
+    some = [rows.row(index) for index in range(0, len(rows), max(1, len(rows) // ROWS_LOOKED_AT))]
+    drawn = fmean(float(row.extras.get(DRAWN, 1.0)) for row in some)
+    return KnownRows(rows.block_tokens, share, drawn, setup.labels)

@@ -18,6 +18,8 @@ GIB = 2**30
 SLOPES = (0.5, 3.0)  # beyond these a measurement was of something else
 # Of a limit, what is left free: what the fit does not explain.
 HEADROOM = 0.1
+# Resident memory of an idle worker: the interpreter, torch with its optimizers' imports, Ray (measured: 0.48 GiB).
+PROCESS_BYTES = GIB // 2
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,15 @@ def fits(
 
 
 def limit_of_a_trial(device: Device, gpus: float, trials_at_a_time: int, num_workers: int = 1) -> int:
-    """Bytes that one worker of a trial may take: its share of a GPU, or an equal share of the machine.
+    """Bytes that one worker of a trial may take for its job: its share of a GPU, or an equal share of the machine.
 
+    On a CPU without what every worker takes whatever its job, and the driver too.
     gpus: of one worker; `device.memory_bytes`: of a whole GPU, or of the whole machine
     """
     if device.kind == "cuda":
         return int(device.memory_bytes * min(1.0, gpus))
-    return device.memory_bytes // (max(1, trials_at_a_time) * num_workers)
+    num_shares = max(1, trials_at_a_time) * num_workers
+    return max(0, (device.memory_bytes - PROCESS_BYTES * (num_shares + 1)) // num_shares)
 
 
 def in_gib(num_bytes: int) -> str:

@@ -7,6 +7,7 @@ While the backward pass runs from the loss down, gradients come and activations 
 not the sum of all there is. What the allocator adds is no part of the estimate: `MemoryFit` learns it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,8 @@ from reforge.tokenizers import TokenizerOptions
 FLOAT = 4
 # Of the output layers between hidden states and logits, in widths: a dense layer, its activation, a norm.
 OUTPUT_WIDTHS = 3
+# How far above its mean a random number of rows is looked for.
+DEVIATIONS = 2.5
 Job = PretrainJob | FinetuneJob
 
 
@@ -51,17 +54,18 @@ class MemoryEstimate:
         return self.parameters + self.gradients_and_optimizer + self.activations + self.logits
 
 
-@dataclass(frozen=True)
-class KnownRows:
+class KnownRows(NamedTuple):
     """What a fine-tuning's data decide; without it a row has data.block_tokens tokens, a unit each.
 
     longest: tokens of the longest row
     units_share: of a row's tokens those that a tagger looks at, at most
+    drawn_share: of the rows those that an epoch trains on, in the mean
     labels: classes or tags
     """
 
     longest: int | None = None
     units_share: float = 1.0
+    drawn_share: float = 1.0
     labels: tuple[str, ...] = ()
 
 
@@ -144,6 +148,7 @@ def estimate_finetuning(
     rows_a_worker, at_once = -(-job.train.batch_size // num_workers), max(1, job.train.micro_batch_tokens // longest)
     # Rows a little shorter than the longest may fill the micro-batch to the last token.
     num_tokens = min(rows_a_worker * longest, max(job.train.micro_batch_tokens, longest))
+    num_tokens = max(longest, int(num_tokens * most_drawn(min(rows_a_worker, at_once), rows.drawn_share)))
     options, frame = model_of(job, encoder, vocab_size)
     options, _ = options.resolve(frame, job.train.micro_batch_tokens, device)
     outputs = outputs_of(job, rows.labels)
@@ -159,6 +164,11 @@ def estimate_finetuning(
     return peak(stages, sizes, device, num_workers, accumulates=rows_a_worker > at_once)
 
 
+def most_drawn(num_rows: int, share: float) -> float:
+    """Of `num_rows` rows the share that is drawn at most, in all but some of a thousand draws."""
+    return min(1.0, share + DEVIATIONS * math.sqrt(share * (1 - share) / num_rows))
+
+
 def num_head_units(job: FinetuneJob, sizes: ModelSizes, num_tokens: int, num_rows: int, rows: KnownRows) -> int:
     """How many states of a micro-batch the head looks at."""
     if sizes.first_only:
@@ -168,15 +178,16 @@ def num_head_units(job: FinetuneJob, sizes: ModelSizes, num_tokens: int, num_row
 
 def backbone_stages(options: BackboneOptions, step: MicroStep, sizes: BackboneSizes, num_trained: int) -> list[Stage]:
     """The backward pass through the upper `num_trained` layers, top first."""
-    parts = options.activations(step)
+    parts = options.activations(step._replace(num_trained=num_trained))
     if not num_trained:
         return [Stage(0, parts.passing, 0)]
+    is_whole = num_trained == options.depth
     gradients = [FLOAT * number for number in sizes.by_depth]
     stages = [Stage(parts.last, parts.last_working, gradients[options.depth + 1] + gradients[options.depth])]
     below = range(options.depth - 1, options.depth - num_trained, -1)
     stages += [Stage(parts.layer, parts.working, gradients[depth]) for depth in below]
-    working = FLOAT * sizes.again if num_trained == options.depth else parts.passing
-    return [*stages, Stage(parts.outside, working, gradients[0])]
+    stages.append(Stage(parts.outside, FLOAT * sizes.again if is_whole else 0, gradients[0]))
+    return stages if is_whole else [*stages, Stage(0, parts.passing, 0)]
 
 
 def peak(

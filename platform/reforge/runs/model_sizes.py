@@ -3,13 +3,16 @@
 Nothing is allocated and nothing initialised; what was counted once is remembered, as a search asks again and again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from reforge.heads import HeadOptions, Outputs
 from reforge.models import Backbone, BackboneOptions, Frame, parameter_depths
@@ -17,6 +20,12 @@ from reforge.models.freezing import freeze
 from reforge.objectives import ObjectiveOptions
 from reforge.objectives.output import OutputLayer
 from reforge.tokenizers import Vocabulary
+
+# What modules do to fresh parameters. torch's ways to do nothing of it on the meta device take most of the time.
+INITIALISERS = {
+    nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_, nn.init.ones_, nn.init.zeros_,
+    torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.zero_, torch.Tensor.fill_,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ def pretrain_sizes(
     model: BackboneOptions, objective: ObjectiveOptions, vocab_size: int, block_tokens: int
 ) -> ModelSizes:
     """Of an objective's module around its backbones."""
-    with torch.device("meta"):
+    with nothing_allocated():
         module = objective.build(model, Vocabulary.plain(vocab_size), block_tokens)
     # The first backbone is the one that is fine-tuned, run last where there are two.
     return count(module, [part for part in module.children() if isinstance(part, Backbone)])
@@ -67,11 +76,28 @@ def finetune_sizes(
     model: BackboneOptions, frame: Frame, head: HeadOptions, outputs: Outputs, trainable_layers: Literal["all"] | int
 ) -> ModelSizes:
     """Of a backbone, its lower layers frozen, with a head."""
-    with torch.device("meta"):
+    with nothing_allocated():
         backbone = model.build(frame)
         top = head.build(backbone.d_model, outputs)
     freeze(backbone, trainable_layers)
     return count(nn.ModuleList([backbone, top]), [backbone], top.first_only)
+
+
+class _Uninitialised(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if func in INITIALISERS:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
+@contextmanager
+def nothing_allocated() -> Iterator[None]:
+    """Modules that are made here have shapes and no values."""
+    with torch.device("meta"), _Uninitialised():
+        yield
 
 
 def count(module: nn.Module, backbones: Sequence[Backbone], first_only: bool = False) -> ModelSizes:
@@ -81,14 +107,15 @@ def count(module: nn.Module, backbones: Sequence[Backbone], first_only: bool = F
     inside = {p for backbone in backbones for p in backbone.parameters()}
     seen = {p for p in trained if p not in inside} | set(tied(module))
     above = sum(p.numel() for p in seen)
-    tables = {p for backbone in backbones for p in at_depth(backbone, 0)}
+    by_depth = [parameters_by_depth(backbone) for backbone in backbones]
+    tables = {p for depths in by_depth for p in depths[0]}
     return ModelSizes(
         num_parameters=sum(p.numel() for p in parameters),
         num_trained=sum(p.numel() for p in trained),
         largest=max((p.numel() for p in trained), default=0),
         num_cast=sum(p.numel() for p in parameters if p.ndim > 1 and p not in tables),
         above=above,
-        backbones=tuple(backbone_sizes(backbone, seen) for backbone in backbones),
+        backbones=tuple(backbone_sizes(depths, seen) for depths in by_depth),
         first_only=first_only,
     )
 
@@ -102,18 +129,19 @@ def tied(module: nn.Module) -> Iterator[nn.Parameter]:
             yield weight
 
 
-def backbone_sizes(backbone: Backbone, seen: set[nn.Parameter]) -> BackboneSizes:
-    """Its sizes; those in `seen` have a gradient by then, and its own join them."""
-    by_depth, again = [], 0
-    for depth in range(len(backbone.layer_modules()) + 2):
-        trained = [p for p in at_depth(backbone, depth) if p.requires_grad]
-        by_depth.append(sum(p.numel() for p in trained if p not in seen))
-        again += sum(p.numel() for p in trained if p in seen)
-    seen.update(backbone.parameters())
-    return BackboneSizes(tuple(by_depth), again)
+def backbone_sizes(depths: Sequence[Sequence[nn.Parameter]], seen: set[nn.Parameter]) -> BackboneSizes:
+    """Of a backbone's parameters by depth; those in `seen` have a gradient by then, and its own join them."""
+    trained = [[p for p in parameters if p.requires_grad] for parameters in depths]
+    by_depth = tuple(sum(p.numel() for p in parameters if p not in seen) for parameters in trained)
+    again = sum(p.numel() for parameters in trained for p in parameters if p in seen)
+    seen.update(p for parameters in depths for p in parameters)
+    return BackboneSizes(by_depth, again)
 
 
-def at_depth(backbone: Backbone, wanted: int) -> list[nn.Parameter]:
-    """The parameters that lie so high."""
+def parameters_by_depth(backbone: Backbone) -> list[list[nn.Parameter]]:
+    """A backbone's parameters: below the layers, in each of them, above them."""
     depths = parameter_depths(backbone)
-    return [p for name, p in backbone.named_parameters() if depths[name] == wanted]
+    found = defaultdict[int, list[nn.Parameter]](list)
+    for name, parameter in backbone.named_parameters():
+        found[depths[name]].append(parameter)
+    return [found[depth] for depth in range(len(backbone.layer_modules()) + 2)]
