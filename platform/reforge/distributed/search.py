@@ -83,7 +83,7 @@ def know_memory(search: TuneSearch, place: Place) -> TrialMemory:
     if needs_a_fit(memory, sized):
         jobs = to_measure(memory, sized)
         say(f"memory: some trials come near what one has; measuring {len(jobs)} of them")
-        memory = fitted(memory, measure(jobs, place.shape, place.resources, place.prepared))
+        memory = fitted(memory, jobs, measure(jobs, place.shape, place.resources, place.prepared))
         memory.keep(search.options.folder / MEMORY_FILE)
     return memory
 
