@@ -1,6 +1,7 @@
 """Files that lie open or in zip archives, whatever form their names have."""
 
 import json
+import tracemalloc
 import unicodedata
 import zipfile
 from io import BytesIO
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from reforge.corpora import Document, Tally
+from reforge.corpora import Document, Tally, json_stream
 from reforge.corpora.nikl import Nikl
 from reforge.spec import UserError
 
@@ -135,3 +136,53 @@ def test_remote_archives() -> None:
     (folder / "a.zip").write_bytes(archive({"a.json": content("하나"), "b.json": content("둘")}))
     (folder / "b.json").write_bytes(content("셋"))
     assert [document.text for document in read(folder)[0]] == ["하나", "둘", "셋"]
+
+
+def test_names_that_lead_elsewhere_are_names_and_links_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_bytes(content("secret"))
+    link = zipfile.ZipInfo("link.json")
+    link.external_attr = 0o120777 << 16
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w") as new:
+        for name in ("../../up.json", "/abs.json", "a/../b.json"):
+            new.writestr(name, content(f"of {name}"))
+        new.writestr(link, str(secret))
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "a.zip").write_bytes(packed.getvalue())
+    monkeypatch.chdir(folder)
+    before = sorted(tmp_path.rglob("*"))
+    documents, tally = read(folder, on_bad_record="skip")
+    assert [document.text for document in documents] == ["of /abs.json"], "names with .. are as hidden files are"
+    assert tally.as_dict()["dropped"] == {"file that is no JSON": 1}
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is unpacked"
+
+
+def test_archives_within_archives_end_somewhere(tmp_path: Path) -> None:
+    packed = archive({"a.json": content("deep")})
+    for depth in range(400):
+        packed = archive({f"{depth}.zip": packed})
+    (tmp_path / "a.zip").write_bytes(packed)
+    with pytest.raises(UserError, match=r"392\.zip lies in more than 7 archives"):
+        read(tmp_path, on_bad_record="fail")
+    documents, tally = read(tmp_path, on_bad_record="skip")
+    assert documents == []
+    assert tally.as_dict()["dropped"] == {"rest of a damaged file": 1}
+
+
+def test_what_unpacks_to_far_more_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "_VALUE_CHARS", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as new, new.open("a.json", "w") as member:
+        member.write(b'{"document": [{"id": "')
+        for _ in range(30):
+            member.write(b"x" * 1_000_000)
+    tracemalloc.start()
+    documents, tally = read(tmp_path, on_bad_record="skip")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert documents == []
+    assert tally.as_dict()["dropped"] == {"file that is no JSON": 1}
+    assert most < 15e6, "of 30 MB that an archive holds in 30 KB"

@@ -25,6 +25,7 @@ from reforge.corpora.streams import DamagedError
 from reforge.spec import UserError
 
 _ARCHIVE = ".zip"
+_MOST_NESTED = 8
 _UTF8_NAME, _ENCRYPTED = 0x800, 0x1
 # NotImplementedError: packed by a method that Python lacks. UnicodeDecodeError: a member's name.
 _SPOILT = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError)
@@ -35,11 +36,13 @@ class Source(NamedTuple):
 
     name: for the names of its documents
     place: for messages: the file, with the member's name under it
+    depth: how many archives it lies in
     """
 
     name: str
     place: str
     content: BinaryIO
+    depth: int = 0
 
 
 class ArchivedCorpus(FileCorpus):
@@ -81,6 +84,8 @@ class ArchivedCorpus(FileCorpus):
         if not source.name.lower().endswith(_ARCHIVE):
             yield from self.read_source(source, reader)
             return
+        if source.depth == _MOST_NESTED:  # one can be made that holds itself
+            raise DamagedError(f"{source.place} lies in more than {_MOST_NESTED - 1} archives")
         with _opened_archive(source) as archive:
             for member, name in _members(archive, self.endings):
                 if start <= member.header_offset and (stop is None or member.header_offset < stop):
@@ -92,7 +97,8 @@ class ArchivedCorpus(FileCorpus):
         place = f"{archive_source.place}/{name}"
         try:
             with _member_content(archive, member, place) as content:
-                yield from self._read(Source(f"{archive_source.name}/{name}", place, content), reader)
+                member_source = Source(f"{archive_source.name}/{name}", place, content, archive_source.depth + 1)
+                yield from self._read(member_source, reader)
         except DamagedError as error:
             reader.bad("rest of a damaged file", str(error), placed=True)
 
