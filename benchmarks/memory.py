@@ -224,7 +224,8 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
             in_process = device.type == "cpu" and not options.resident
             run = measure_handed_out(job, prepared) if in_process else measure_peak(job, device, prepared)
             taken = run.measured_bytes
-            measured.append(Measured(label(job), estimate(job, device_of(job, World(device=device))), taken))
+            estimated = estimate(job, device_of(job, World(device=device)), rows=run.rows)
+            measured.append(Measured(label(job), estimated, taken))
             total = measured[-1].estimated.total
             print(f"{taken / MIB:7.0f} MiB, estimated {total / taken - 1:+6.1%}  {measured[-1].name}", flush=True)
     fit = MemoryFit.of((one.estimated.total, one.measured) for one in measured[:NUM_FITTED])
