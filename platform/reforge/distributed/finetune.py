@@ -20,6 +20,7 @@ from ray.train.torch import get_device
 from reforge.distributed import arguments
 from reforge.distributed.cluster import Resources, start_if_none, worker_shape
 from reforge.distributed.progress import ProgressReader, ProgressSender
+from reforge.distributed.shared_storage import check_nodes, check_workers, mark
 from reforge.distributed.stopping import stoppable
 from reforge.distributed.train import run_group
 from reforge.runs.dry_run import DryRun, dry_run_finetune
@@ -83,6 +84,7 @@ def _run(
 ) -> list[str]:
     """Run the members, put their figures into `results`, give the reasons of those that failed."""
     start_if_none(resources)
+    check_nodes([("run.storage", member.spec.run.folder) for member in waiting])
     alone = [member for member in waiting if worker_shape(member.spec.scale, resources).num_workers == 1]
     troubles: list[str] = []
 
@@ -126,6 +128,7 @@ def _run_tasks(
                     "board": reader.board,
                     "prefix": f"{member.label}: " if len(members) > 1 else "",
                     "cwd": str(Path.cwd()),
+                    "marks": mark([("run.storage", member.spec.run.folder)]),
                 }
                 task = _finetune_task.options(
                     num_cpus=shape.cpus, num_gpus=shape.gpus, max_retries=member.spec.scale.max_failures
@@ -166,6 +169,7 @@ def _shared(scale: ScaleOptions, num_runs: int, resources: Resources) -> ScaleOp
 @ray.remote  # type: ignore[untyped-decorator]
 def _finetune_task(config: dict[str, Any], num_cpus: int) -> dict[str, Any]:
     torch.set_num_threads(num_cpus)
+    check_workers(config["marks"])
     device = torch.device("cuda", 0) if ray.get_gpu_ids() else torch.device("cpu")
     return asdict(_finetune(config, device))
 
@@ -206,7 +210,9 @@ def _run_in_group(
             "cwd": str(Path.cwd()),
         }
         with tempfile.TemporaryDirectory(prefix="reforge-finetune-") as notes:
-            answers = run_group(first.scale, first.name, resources, _finetune_worker, config, Path(notes))["answers"]
+            marks = mark([("run.storage", first.run.folder)])
+            group = (first.scale, first.name, resources, _finetune_worker, config, Path(notes), marks)
+            answers = run_group(*group)["answers"]
     for member, answer in zip(members, answers, strict=True):
         if "user_error" in answer:
             fail(member, answer["user_error"])

@@ -7,6 +7,7 @@ from reforge.batches import Prepared, prepare
 from reforge.batches.preparation import REPORT
 from reforge.distributed.arguments import guarded, say, spec_and_overrides, spec_parser
 from reforge.distributed.cluster import Resources, find_resources, start_if_none
+from reforge.distributed.shared_storage import check_nodes
 from reforge.distributed.tasks import RayExecutor
 from reforge.runs import PrepareJob, PretrainJob
 from reforge.spec import Source, load_source, render, validate
@@ -20,7 +21,11 @@ def prepare_command(default_spec: Path, arguments: Sequence[str] | None = None) 
 
 
 def prepare_on_ray(job: PrepareJob | PretrainJob, resources: Resources, announce: Callable[[str], None]) -> Prepared:
-    """The prepared corpus of a job, made by as many tasks at once as `scale.prepare_workers` says."""
+    """The prepared corpus of a job, made by as many tasks at once as `scale.prepare_workers` says.
+
+    Raises UserError, before anything is made, where a node of the cluster does not see the job's folders.
+    """
+    check_nodes([("run.prepared", job.run.prepared_root), ("run.storage", job.run.folder)])
     wanted = job.scale.prepare_workers
     num_cpus = resources.num_cpus if wanted == "auto" else min(wanted, resources.num_cpus)
     with RayExecutor(num_cpus, start=lambda: start_if_none(resources)) as run:

@@ -15,6 +15,7 @@ from reforge.distributed.cluster import Resources, start_if_none
 from reforge.distributed.corpora import Corpora
 from reforge.distributed.crew import CrewShape
 from reforge.distributed.search_memory import MEMORY_FILE, fitted, measure, memory_of_trials
+from reforge.distributed.shared_storage import check_nodes
 from reforge.distributed.tune import run_search, trial_shape, trials_at_once
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.folder import RunFolder
@@ -52,6 +53,7 @@ class Place:
 def search_whole(search: TuneSearch, resources: Resources) -> tuple[SearchRun, list[BestTrial]]:
     """Run a search to its end, or go on with it; what it found."""
     options, place = search.options, Place(search, resources)
+    check_nodes([("run.storage", options.run.folder)])
     with held(search):
         if place.corpora is not None:
             place.corpora.prepare_ahead(search)

@@ -1,7 +1,7 @@
 """Pre-training under Ray Train: the same `runs.pretrain` in every worker of a data-parallel group."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from reforge.distributed.arguments import say
 from reforge.distributed.cluster import Resources, worker_shape
 from reforge.distributed.meeting import MeetingConfig
 from reforge.distributed.progress import ProgressReader, ProgressSender
+from reforge.distributed.shared_storage import Mark, check_workers, mark
 from reforge.distributed.stopping import in_thread, stoppable
 from reforge.loop import StepReport
 from reforge.runs import DryRun, PretrainJob, PretrainResult, dry_run, pretrain
@@ -39,8 +40,9 @@ def train_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) 
             "board": reader.board,
         }
         notes = job.run.folder.resolve() / "_ray"
+        marks = mark([("run.storage", job.run.folder), ("run.prepared", job.run.prepared_root)])
         with stoppable(lambda: [job.folder.resolve()]):
-            answer = run_group(job.scale, job.name, resources, _pretrain_worker, config, notes)
+            answer = run_group(job.scale, job.name, resources, _pretrain_worker, config, notes, marks)
     return PretrainResult.from_json(answer)
 
 
@@ -58,16 +60,18 @@ def run_group(
     work: Callable[[dict[str, Any]], dict[str, Any]],
     config: dict[str, Any],
     notes: Path,
+    marks: Sequence[Mark] = (),
 ) -> dict[str, Any]:
     """Run `work` on a group of workers; the first one's answer. A UserError in the workers is raised here.
 
     Raises KeyboardInterrupt where the workers were asked to stop and have.
-    `notes` is where Ray keeps its own; our checkpoints, which it does not know, are in the run's folder.
+    `notes` is where Ray keeps its own; our checkpoints, which it does not know, are in the run's folder. `marks` are of
+    the folders that every worker must see.
     """
     shape = worker_shape(scale, resources)
     trainer = TorchTrainer(
         _catching_user_errors,
-        train_loop_config={"work": work, "config": config, "cpus": shape.cpus},
+        train_loop_config={"work": work, "config": config, "cpus": shape.cpus, "marks": marks},
         torch_config=MeetingConfig(backend="nccl" if shape.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=shape.num_workers,
@@ -94,6 +98,7 @@ def _catching_user_errors(config: dict[str, Any]) -> dict[str, Any]:
     # What a user has to mend would fail again in the same way: it must not use up the retries.
     torch.set_num_threads(config["cpus"])
     try:
+        check_workers(config["marks"])
         answer: dict[str, Any] = config["work"](config["config"])
     except Stopped as stopped:
         return {"stopped": str(stopped)}
