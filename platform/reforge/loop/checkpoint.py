@@ -30,13 +30,16 @@ MOST_SHOWN = 20  # differences between a file and a model that a message lists
 NAME = re.compile(r"step-\d{8,}")
 
 
-class _Manifest(BaseModel):
-    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], "_File"]  # of this folder alone
-
-
 class _File(BaseModel):
     bytes: int
     sha256: str
+
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # of this folder alone
+
+
+class _Manifest(BaseModel):
+    files: Annotated[dict[_Name, _File], Field(min_length=1)]
 
 
 class _Counters(BaseModel, extra="allow"):

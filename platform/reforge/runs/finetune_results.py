@@ -16,7 +16,7 @@ from reforge.loop import Assessed, score
 from reforge.loop.checkpoint import as_json
 from reforge.models import count_parameters
 from reforge.runs.finished import keep_run
-from reforge.runs.folder import RunFolder, storage_errors
+from reforge.runs.folder import RunFolder, parse_result, storage_errors
 from reforge.tasks import Scorecard, Task
 from reforge.tracking import TensorBoardSink, confusion_figure, per_class_figure, write_errors, write_whole
 
@@ -50,7 +50,7 @@ class FinetuneResult:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "FinetuneResult":
         """What `asdict` and JSON made of a result."""
-        return cls(**values)
+        return parse_result(cls, values)
 
 
 def keep_results(run: "Finetuning", answers: Answers | None, seconds: float) -> FinetuneResult:

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
 from reforge.loop import World
@@ -24,6 +24,8 @@ from reforge.tracking import write_whole
 
 # A killed driver's workers may go on for some seconds before Ray ends them; a new start waits for their lock.
 LOCK_WAIT_SECONDS = 60.0
+_RESULT = TypeAdapter(dict[str, Any])
+T = TypeVar("T")
 
 
 class Job(Protocol):
@@ -142,14 +144,20 @@ class RunFolder:
                 f"{self.path} holds a run of another spec:\n{shown}\n"
                 f"choose another name (name=...), or delete the folder to start anew"
             )
-        if self.result.is_file() and job.is_done(self.read_result()):
-            return RunStatus.FINISHED
+        if self.result.is_file():
+            try:
+                if job.is_done(self.read_result()):
+                    return RunStatus.FINISHED
+            except (KeyError, TypeError) as error:
+                raise UserError(not_a_result(self.result)) from error
         return RunStatus.UNFINISHED
 
     def read_result(self) -> dict[str, Any]:
-        """The final figures of a run that has them."""
-        result: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
-        return result
+        """The final figures of a run that has them; raises UserError where the file holds none."""
+        try:
+            return _RESULT.validate_json(self.result.read_bytes())
+        except ValueError as error:
+            raise UserError(not_a_result(self.result)) from error
 
     def _lock(self, wait_seconds: float) -> TextIO:
         file = (self.path / ".lock").open("a+", encoding="utf-8")
@@ -191,6 +199,19 @@ def storage_errors(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:  # safetensors wraps the system's errors in its own
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"run.storage: cannot write the run's folder {folder}: {reason}") from error
+
+
+def parse_result(kind: type[T], values: Any) -> T:
+    """The figures of a run from what JSON made of them; raises UserError where they are none."""
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise UserError(not_a_result("the run's result.json")) from error
+
+
+def not_a_result(file: Path | str) -> str:
+    """What is said of a file that holds no result of a run."""
+    return f"{file} is damaged, or not of this version of reforge: delete it, and its job makes it again"
 
 
 def diff(earlier: Any, now: Any, path: str = "") -> Iterator[str]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import PositiveInt
 from tokenizers import Tokenizer
 
 from reforge.loop import load_tensors
@@ -32,6 +33,6 @@ def load(path: str | Path) -> Loaded:
     options: BackboneOptions = run.part(AnyBackbone, "model")
     objective: ObjectiveOptions = run.part(AnyObjective, "objective")
     tokenizer = run.tokenizer()
-    model = objective.build(options, Vocabulary.of(tokenizer), run.part(int, "block_tokens"))
+    model = objective.build(options, Vocabulary.of(tokenizer), run.part(PositiveInt, "block_tokens"))
     load_tensors(model, run.weights(), source=run.folder.weights)
     return Loaded(model.eval(), tokenizer)

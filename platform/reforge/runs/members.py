@@ -15,7 +15,7 @@ from typing import Any
 from reforge.loop.checkpoint import as_json
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.finetune_results import FinetuneResult
-from reforge.runs.folder import RunFolder, RunStatus, storage_errors
+from reforge.runs.folder import RunFolder, RunStatus, parse_result, storage_errors
 from reforge.spec import UserError, render
 from reforge.tracking import TensorBoardSink, write_whole
 
@@ -46,7 +46,7 @@ class Summary:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Summary":
         """What a job's result.json holds."""
-        return cls.of({name: FinetuneResult.from_json(result) for name, result in values["members"].items()})
+        return cls.of(parse_result(dict[str, FinetuneResult], values.get("members")))
 
 
 def folder_of(job: FinetuneJob) -> RunFolder:

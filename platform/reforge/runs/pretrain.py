@@ -21,7 +21,7 @@ from reforge.models import BackboneOptions, count_parameters
 from reforge.objectives import Objective, Sample
 from reforge.runs.build import build_data, build_state, resolve_model
 from reforge.runs.finished import keep_run
-from reforge.runs.folder import RunFolder, held_on_first, storage_errors
+from reforge.runs.folder import RunFolder, held_on_first, parse_result, storage_errors
 from reforge.runs.job import PretrainJob
 from reforge.runs.tracker import Observer, Tracking, run_training
 from reforge.spec import render
@@ -44,7 +44,7 @@ class PretrainResult:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "PretrainResult":
         """What `asdict` and JSON made of a result."""
-        return cls(**{**values, "samples": [Sample(**sample) for sample in values["samples"]]})
+        return parse_result(cls, values)
 
 
 def pretrain(

@@ -65,7 +65,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 def _row(line: bytes) -> dict[str, float] | None:
     try:
         row = json.loads(line)
-    except ValueError:  # neither JSON nor, it may be, UTF-8
+    except (ValueError, RecursionError):  # neither JSON nor, it may be, UTF-8
         return None
     if not isinstance(row, dict) or not isinstance(row.get("step"), int):
         return None
