@@ -174,6 +174,7 @@ def told(searched: Searched) -> list[Any]:
     return [*of_study, *map(validations, trials), *map(lineage, trials)]
 
 
+@pytest.mark.slow  # three searches, one of them started again and again
 def test_neither_turns_nor_a_driver_that_dies_at_any_moment_change_anything(searching: Searching) -> None:
     together = searching(name="together")
     drive(together.run(), at_once=4)
@@ -194,6 +195,7 @@ def test_neither_turns_nor_a_driver_that_dies_at_any_moment_change_anything(sear
     assert told(killed) == expected
 
 
+@pytest.mark.slow  # a search that is started seven times
 def test_a_process_that_dies_while_it_takes_over(searching: Searching, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed, killed = searching(name="undisturbed"), searching(name="killed")
     drive(undisturbed.run())
@@ -244,6 +246,7 @@ def test_a_damaged_checkpoint_is_not_taken_over(searching: Searching) -> None:
     assert "cannot be taken over: step-00000002: model.safetensors has" in records[3].why
 
 
+@pytest.mark.slow  # trains four models
 def test_a_pretraining(searching: Searching) -> None:
     text = SECTIONS.replace("model.dropout", "objective.mask_prob").replace("[0.0, 0.1, 0.2]", "[0.1, 0.15]")
     text = text.replace("mask_prob: 0.1}", "mask_prob: 0.15}").replace("interval: 1", "interval: 2")
