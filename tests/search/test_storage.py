@@ -1,5 +1,6 @@
 """Where a study lives: what cannot be reached is said in a line, and a journal survives a kill at any byte."""
 
+import json
 from pathlib import Path
 
 import optuna
@@ -54,6 +55,23 @@ def test_what_is_no_journal_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no journal of Optuna's"):
         open_storage(str(path))
     assert path.read_text() == "no end of line"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("op_code", None), ("op_code", 99), ("op_code", []), ("study_id", []), ("study_id", {}), ("directions", None),
+        ("directions", 10**20), ("distribution", -1), ("distribution", "__import__('os').system('exit')"),
+    ],
+)  # fmt: skip
+def test_a_journal_that_says_nonsense_is_said(tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "study.journal"
+    filled(path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert any(key in line for line in lines)
+    path.write_text("".join(json.dumps({**line, key: value} if key in line else line) + "\n" for line in lines))
+    with pytest.raises(UserError, match=r"study\.journal is no journal of Optuna's"):
+        open_storage(str(path))
 
 
 def test_a_damaged_journal_is_said(tmp_path: Path) -> None:

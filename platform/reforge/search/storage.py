@@ -61,7 +61,7 @@ def reachable(where: str) -> Iterator[None]:
         raise UserError(f"storage {shown(where)} needs a database driver: {_first_line(cause)}") from error
     except OSError as error:
         raise UserError(f"storage {shown(where)} cannot be used: {error.strerror or error}") from error
-    except (ValueError, KeyError, AssertionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:
         if not _from_journal(error):
             raise
         raise UserError(f"storage {where} is no journal of Optuna's, or damaged: {_first_line(error)}") from error
