@@ -2,17 +2,23 @@
 
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
+from reforge.distributed.command import tensorboard_command
 from reforge.runs import PretrainJob, RunFolder
+from reforge.runs.finetune import finetune
+from reforge.runs.finetune_job import FinetuneJob
 
 pytestmark = [
     pytest.mark.slow,  # starts Ray
@@ -48,7 +54,7 @@ def sockets_of(process: int) -> Iterator[str]:
     with suppress(OSError):  # it has ended meanwhile
         for entry in list(Path(f"/proc/{process}/fd").iterdir()):
             with suppress(OSError):  # closed meanwhile
-                link = os.readlink(entry)
+                link = str(entry.readlink())
                 if link.startswith("socket:["):
                     yield link[8:-1]
 
@@ -113,3 +119,54 @@ def test_a_job_listens_to_this_machine_alone(
     for part in ("gcs_server", "raylet", "DashboardAgent", "RayTrainWorker"):
         assert part in programs, programs
     assert_loopback(seen)
+
+
+def heard_until(command: list[str], answers: Callable[[], bool]) -> set[tuple[str, int, str]]:
+    """All that a server listens on from its start until it answers."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            seen = watched(server, until=answers)
+            assert server.poll() is None, server.communicate()[1]
+            seen.update(listening(with_children(server.pid)))
+        finally:
+            server.send_signal(signal.SIGINT)
+    assert_loopback(seen)
+    return seen
+
+
+def answering(port: int) -> Callable[[], bool]:
+    def ask() -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+            return bool(answer.status == 200)
+        return False
+
+    return ask
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def test_a_served_run_listens_to_this_machine_alone(finetune_job: Callable[..., FinetuneJob]) -> None:
+    pytest.importorskip("ray.serve", reason="Ray Serve is the extra serve", exc_type=ImportError)
+    job = finetune_job("name=heard-serving", "train.max_epochs=1")
+    finetune(job, job.folder, torch.device("cpu"))
+    port = free_port()
+    command = [sys.executable, "jobs/predict.py", str(job.folder), "--serve", "--port", str(port)]
+    seen = heard_until(command, answering(port))
+    assert port in {port for _, port, _ in seen}
+
+
+def test_the_printed_command_of_tensorboard_listens_to_this_machine_alone(tmp_path: Path) -> None:
+    port = free_port()  # its own is one and the same for all of the machine
+    command = [*tensorboard_command(tmp_path).split(), "--port", str(port)]
+    seen = heard_until(command, lambda: reachable(port))
+    assert port in {port for _, port, _ in seen}
+
+
+def reachable(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
+        return True
+    return False
