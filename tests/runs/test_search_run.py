@@ -20,6 +20,7 @@ from reforge.runs.predictor import load_predictor
 from reforge.runs.pretrain import pretrain
 from reforge.runs.search_results import finish_best, job_again, keep_best
 from reforge.runs.search_run import BEST_STEP, ENDED_EARLY, STEPS, SearchRun
+from reforge.runs.trial import TrialReport, TrialTask, Workplace, run_trial
 from reforge.runs.trial_process import TrialProcess
 from reforge.runs.tune_job import TuneOptions, TuneSearch, tune_problems
 from reforge.search.compilation import compile_search
@@ -155,28 +156,33 @@ def test_a_scheduler_stops_what_compares_badly(searching: Searching) -> None:
     assert bad.facts[STEPS] == 2
 
 
-def plant_a_fault(searched: Searched, number: int) -> None:
-    """What no message of ours speaks of: a trial's checkpoint that says it is whole and has no files."""
-    checkpoint = searched.options.folder / "trials" / f"{number:04d}" / "checkpoints" / "step-00000002"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "manifest.json").write_text('{"files": {}}')
+def plant_a_fault(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
+    """What no message of ours speaks of: trials of these numbers divide by zero before their first step."""
+
+    def faulty(task: TrialTask, place: Workplace) -> Iterator[TrialReport]:
+        if task.number in numbers:
+            raise ZeroDivisionError("planted")
+        yield from run_trial(task, place)
+
+    monkeypatch.setattr("reforge.runs.trial_process.run_trial", faulty)
 
 
-def test_what_goes_wrong_in_a_trial_does_not_end_the_search(searching: Searching, tmp_path: Path) -> None:
+def test_what_goes_wrong_in_a_trial_does_not_end_the_search(
+    searching: Searching, monkeypatch: pytest.MonkeyPatch
+) -> None:
     searched = searching(ACCURACY + RATES + points(1e12, 1e-3, 1e-4))
-    plant_a_fault(searched, 1)
+    plant_a_fault(monkeypatch, 1)
     diverged, raised, finished = searched.drive()
     assert diverged.outcome == "diverged"
     assert "training diverged at step" in diverged.why
     assert raised.outcome == "failed"
-    assert raised.why.startswith("FileNotFoundError: ")
+    assert raised.why.startswith("ZeroDivisionError: ")
     assert finished.outcome == "finished"
 
 
-def test_more_failures_than_may_be_end_the_search(searching: Searching) -> None:
+def test_more_failures_than_may_be_end_the_search(searching: Searching, monkeypatch: pytest.MonkeyPatch) -> None:
     searched = searching(ACCURACY + RATES + points(1e-3, 1e-4, 1e-5, more=", max_failed_trials: 1"))
-    for number in (0, 1):
-        plant_a_fault(searched, number)
+    plant_a_fault(monkeypatch, 0, 1)
     with pytest.raises(UserError, match=r"2 trials failed, more than max_failed_trials \(1\); the last, trial 1: .+"):
         searched.drive()
     assert [record.outcome for record in searched.study().trials] == ["failed", "failed", "waiting"]

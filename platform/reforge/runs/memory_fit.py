@@ -17,7 +17,7 @@ from reforge.runs.memory_model import KnownRows, MemoryEstimate, estimate
 GIB = 2**30
 SLOPES = (0.5, 3.0)  # beyond these a measurement was of something else
 # Of a limit, what is left free: what the fit does not explain.
-HEADROOM = 0.1
+HEADROOM = {"cuda": 0.1, "cpu": 0.3}
 # Resident memory of an idle worker: the interpreter, torch with its optimizers' imports, Ray (measured: 0.48 GiB).
 PROCESS_BYTES = GIB // 2
 
@@ -73,15 +73,19 @@ def fits(
     limit_bytes: int,
     device: Device,
     fit: MemoryFit = NO_FIT,
-    headroom: float = HEADROOM,
+    headroom: float | None = None,
     num_workers: int = 1,
     vocab_size: int | None = None,
     rows: KnownRows | None = None,
 ) -> str:
-    """ "" where a worker of the job fits into `limit_bytes` with a share `headroom` of it left, else why not."""
+    """ "" where a worker of the job fits into `limit_bytes` with a share of it left, else why not.
+
+    headroom: that share; None: as much as the fit was found to miss on this kind of device
+    """
     needed = estimate(job, device, num_workers, vocab_size, rows)
     predicted = fit.predict(needed)
-    if predicted <= limit_bytes * (1 - headroom):
+    free = HEADROOM[device.kind] if headroom is None else headroom
+    if predicted <= limit_bytes * (1 - free):
         return ""
     parts = {
         "parameters": needed.parameters,
