@@ -1,6 +1,6 @@
 # Each target is one line that works without make as well. ARGS go to the job or to pytest:
 #   make pretrain ARGS="jobs/specs/mlm_kowiki.yaml train.max_steps=200"
-.PHONY: pretrain finetune search test test-fast lint setup
+.PHONY: pretrain finetune search test test-fast lint audit setup
 .SILENT:
 
 pretrain:
@@ -20,6 +20,9 @@ test-fast:
 
 lint:
 	sh setup.sh && sh check.sh lint
+
+audit:
+	sh setup.sh && sh check.sh audit $(ARGS)
 
 setup:
 	sh setup.sh
