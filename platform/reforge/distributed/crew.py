@@ -122,7 +122,7 @@ class Together:
 
 
 # Of several troubles, the first of these is the cause of the others.
-_ORDER = ("out_of_memory", "died", "diverged", "refused", "raised")
+_ORDER = ("out_of_memory", "died", "diverged", "stopped", "refused", "raised")
 
 
 def _answer(call: Any) -> Advance:

@@ -19,30 +19,39 @@ T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Asking:
+    """Asks the runs in `folders()` to stop, at the first signal; a second one raises KeyboardInterrupt."""
+
+    def __init__(self, folders: Callable[[], Iterable[Path]]) -> None:
+        self.folders, self.has_asked = folders, False
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """A signal has come."""
+        if self.has_asked or not self.ask():
+            raise KeyboardInterrupt
+        self.has_asked = True
+        say("stopping at the end of this step, with a checkpoint; once more stops at once")
+
+    def ask(self) -> bool:
+        """Ask every run; whether there is any."""
+        return sum([StopRequest(folder).make() for folder in self.folders()]) > 0
+
+
 @contextmanager
-def stoppable(folders: Callable[[], Iterable[Path]]) -> Iterator[None]:
+def stoppable(folders: Callable[[], Iterable[Path]]) -> Iterator[Asking]:
     """As long as the context lasts, a signal asks the runs in `folders()` to stop; where there is none, it ends here.
 
-    A second signal raises KeyboardInterrupt. Outside the main thread, where no signal arrives, nothing changes.
+    Outside the main thread, where no signal arrives, nothing changes.
     """
+    asking = Asking(folders)
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asking
         return
     for folder in folders():
         StopRequest(folder).clear()  # of a driver that died before its workers read it
-    was_asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal was_asked
-        # Not any(): every run is asked.
-        if was_asked or not sum([StopRequest(folder).make() for folder in folders()]):
-            raise KeyboardInterrupt
-        was_asked = True
-        say("stopping at the end of this step, with a checkpoint; once more stops at once")
-
-    before = {number: signal.signal(number, ask) for number in SIGNALS}
+    before = {number: signal.signal(number, asking.on_signal) for number in SIGNALS}
     try:
-        yield
+        yield asking
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

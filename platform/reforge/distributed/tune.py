@@ -19,6 +19,7 @@ from ray.tune.search import Searcher
 
 from reforge.distributed.cluster import Resources
 from reforge.distributed.crew import CrewShape, bundles
+from reforge.distributed.stopping import Asking, stoppable
 from reforge.distributed.trial_actor import TrialActor
 from reforge.runs.search_run import MICRO_BATCH, SearchRun
 from reforge.runs.tune_job import ResourceOptions
@@ -27,6 +28,7 @@ from reforge.runs.tune_job import ResourceOptions
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a reset would leave the directory that the spec's paths are relative to
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would end trials where they are
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "100000",
@@ -61,7 +63,8 @@ def run_search(run: SearchRun, shape: CrewShape, at_once: int, look: Callable[[]
     # Read by Ray Tune when it is called, in this process and in the trials' actors.
     os.environ.update(_ENVIRONMENT)
     bridge = _Bridge(run, shape, look)
-    with tempfile.TemporaryDirectory(prefix="reforge-tune-") as notes:
+    with tempfile.TemporaryDirectory(prefix="reforge-tune-") as notes, stoppable(lambda: run.folders) as asking:
+        bridge.asking = asking
         trainable: Any = tune.with_resources(TrialActor, PlacementGroupFactory(bundles(shape)))
         tune.Tuner(
             trainable,
@@ -83,7 +86,7 @@ def run_search(run: SearchRun, shape: CrewShape, at_once: int, look: Callable[[]
         ).fit()
     if bridge.error is not None:
         raise bridge.error
-    if run.study.ended is None:  # Ray Tune takes Ctrl-C for an order to stop, and returns
+    if bridge.is_stopping:
         raise KeyboardInterrupt
 
 
@@ -94,14 +97,20 @@ class _Bridge:
         self.run, self.shape, self._look = run, shape, look
         self.numbers: dict[str, int] = {}
         self.error: BaseException | None = None
+        self.asking: Asking | None = None
         self._looked = 0.0
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the trials were asked to stop."""
+        return self.asking is not None and self.asking.has_asked
 
     def ask(self, trial_id: str) -> Any:
         task = None
-        if self.error is None:
+        if self.error is None and not self.is_stopping:
             task = self._guarded(self.run.next_trial)
         if task is None:
-            is_waiting = self.error is None and self.run.is_waiting
+            is_waiting = self.error is None and not self.is_stopping and self.run.is_waiting
             return None if is_waiting else Searcher.FINISHED
         self.numbers[trial_id] = task.number
         options = self.run.options
@@ -122,6 +131,8 @@ class _Bridge:
     def look(self, now: bool = False) -> None:
         if now or time.monotonic() - self._looked >= _LOOK_EVERY_SECONDS:
             self._looked = time.monotonic()
+            if self.asking is not None and self.is_stopping:
+                self.asking.ask()  # also those that had no folder yet
             self._guarded(self._look)
 
     def _guarded(self, work: Callable[[], Any]) -> Any:

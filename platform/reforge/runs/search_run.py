@@ -13,6 +13,7 @@ from typing import Any
 
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob, ScaleOptions
+from reforge.runs.stop_request import StopRequest
 from reforge.runs.trial import TrialJob, TrialTask
 from reforge.runs.trial_process import Advance, Trouble
 from reforge.runs.tune_job import TuneSearch
@@ -86,6 +87,11 @@ class SearchRun:
         self._prepare, self._watch = prepare, watch or Watch()
 
     @property
+    def folders(self) -> list[Path]:
+        """Those of the runs that train now, or may."""
+        return [folder for trial in self.running.values() for folder in run_folders(trial.task.job)]
+
+    @property
     def is_waiting(self) -> bool:
         """Whether there will be something to hand out though `next_trial` has nothing now."""
         return False
@@ -108,6 +114,9 @@ class SearchRun:
         measured: facts beside those of the report
         """
         trial = self.running[number]
+        if isinstance(advance, Trouble) and advance.kind == "stopped":
+            del self.running[number]  # the study still has it running: the next start goes on with it
+            return True
         if isinstance(advance, Trouble):
             self._trouble(trial, advance)
             return True
@@ -147,6 +156,8 @@ class SearchRun:
 
     def _begun(self, suggestion: Suggestion) -> RunningTrial:
         job = self.job_of(suggestion.assignment, suggestion.number)
+        for folder in run_folders(job):
+            StopRequest(folder).clear()  # of a driver that died before the trial read it
         facts: dict[str, float] = {}
         told = 0
         if suggestion.resumed:
@@ -234,6 +245,11 @@ class SearchRun:
             if folder.name.isdigit() and int(folder.name) not in kept:
                 for checkpoints in (folder / "checkpoints", *folder.glob("members/*/checkpoints")):
                     shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def run_folders(job: TrialJob) -> list[Path]:
+    """The folders of a trial's single runs."""
+    return [member.folder for _, member in job.members()] if isinstance(job, FinetuneJob) else [job.folder]
 
 
 def has_members(job: TrialJob) -> bool:

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from reforge.loop import TrainingDiverged
+from reforge.runs.stop_request import Stopped
 from reforge.runs.trial import TrialReport, TrialTask, Workplace, run_trial
 from reforge.spec import UserError
 
@@ -26,10 +27,10 @@ class Trouble:
     """Why a trial cannot go on.
 
     kind: out_of_memory; diverged, its loss is no number; refused, with something that the user can mend; raised, a
-        fault of ours; died, its process did
+        fault of ours; died, its process did; stopped, as it was asked to, to be gone on with
     """
 
-    kind: Literal["out_of_memory", "diverged", "refused", "raised", "died"]
+    kind: Literal["out_of_memory", "diverged", "refused", "raised", "died", "stopped"]
     why: str
     traceback: str = ""
 
@@ -63,6 +64,8 @@ class TrialProcess:
             return next(self._reports)
         except TrainingDiverged as error:
             trouble = Trouble("diverged", str(error))
+        except Stopped as stopped:
+            trouble = Trouble("stopped", str(stopped))
         except UserError as error:
             trouble = Trouble("refused", str(error))
         except Exception as error:  # a search goes on where a trial does not
