@@ -1,13 +1,19 @@
-"""A Ray for one job on this machine: nothing of it listens beyond loopback."""
+"""A Ray for one job on this machine: nothing of it listens beyond loopback, and no other user can reach it."""
 
 import logging
 import os
+import secrets
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import ray
-from ray._private import ray_constants
+from ray._common.utils import get_default_ray_temp_dir
+from ray._private import parameter, ray_constants
+from ray._private.utils import write_ray_address
 
 # Ray shares no large objects between our processes; its default takes 30 % of the memory and warns in small containers.
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -15,6 +21,7 @@ OBJECT_STORE_BYTES = 256 * 2**20
 # Progress reaches the driver through an actor; the workers' own lines stay in Ray's logs.
 QUIET = {"logging_level": logging.ERROR, "log_to_driver": False}
 
+_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 # Read in Ray's processes, which inherit it. torch's collectives listen at the address of one interface: which, they
 # guess by the machine's name.
@@ -22,20 +29,37 @@ _ENVIRONMENT = {"GLOO_SOCKET_IFNAME": _LOOPBACK, "NCCL_SOCKET_IFNAME": _LOOPBACK
 
 
 def start_private(num_cpus: int, num_gpus: int, with_dashboard: bool = False) -> None:
-    """Start Ray on this machine and connect to it; it ends with this process. Jobs are submitted to the dashboard."""
+    """Start Ray on this machine and connect to it; it ends with this process.
+
+    with_dashboard: jobs can be submitted to it
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if not any(name in os.environ for name in _TOKENS):
+        # Else Ray would take that in ~/.ray/auth_token, which it makes readable for every user of the machine.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Nothing takes this machine away: the process that would watch for it only delays every start.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    with _on_loopback():
+    folder = _own_folder() if with_dashboard else None
+    with _on_loopback(), _beside_others():
         ray.init(
             address="local",
             num_cpus=num_cpus,
             num_gpus=num_gpus,
             include_dashboard=with_dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=folder,
             **QUIET,
         )
+    if folder is not None:
+        write_ray_address(ray.get_runtime_context().gcs_address, folder)
+
+
+def _own_folder() -> str:
+    """A folder for Ray's files. By one of them a job finds its head; without it, it takes any Ray of this machine."""
+    shared = Path(get_default_ray_temp_dir())
+    shared.mkdir(parents=True, exist_ok=True)
+    return tempfile.mkdtemp(prefix="head-", dir=shared)
 
 
 @contextmanager
@@ -50,3 +74,17 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _beside_others() -> Iterator[None]:
+    """Ray takes any free port for its agent, without which no job can be submitted.
+
+    `ray.init` has no argument for it, and of two Rays on one machine only the first gets Ray's default.
+    """
+    before = parameter.RayParams
+    parameter.RayParams = partial(before, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = before
