@@ -169,3 +169,10 @@ def test_a_store_out_of_reach_is_one_message(bucket: Any, changes: dict[str, str
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert shown.stdout.startswith("path: s3://corpora/kept cannot be reached: "), shown.stderr
     assert says in shown.stdout
+
+
+def test_keys_of_an_object_store_that_lead_elsewhere_are_passed_over() -> None:
+    place = UPath("memory://keys/corpus")
+    for key in ("ok.txt", "../evil.txt", "a/../../evil.txt", "%2e%2e/odd.txt"):
+        place.fs.pipe(f"/keys/corpus/{key}", b"text")
+    assert [file.path for file in visible_files(place)] == ["/keys/corpus/%2e%2e/odd.txt", "/keys/corpus/ok.txt"]
