@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -141,3 +141,37 @@ def ray_session() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+class _App:
+    """TensorBoard's server without a socket."""
+
+    made: ClassVar[Any] = None
+
+    def __init__(self, app: Any, flags: Any) -> None:
+        _App.made = app
+
+    def serve_forever(self) -> None:
+        return
+
+    def get_url(self) -> str:
+        return ""
+
+
+@pytest.fixture(scope="session")
+def opened() -> Callable[[Path], Callable[[str, Any], Any]]:
+    """A function that starts TensorBoard's application on what lies in a folder now, to be asked over HTTP."""
+
+    def start(logdir: Path) -> Callable[[str, Any], Any]:
+        from tensorboard import default
+        from tensorboard.program import TensorBoard
+        from werkzeug.test import Client
+
+        board = TensorBoard(default.get_plugins(), server_class=_App)
+        words = ["--logdir", str(logdir), "--load_fast=false", "--reload_task=blocking", "--reload_interval=0"]
+        board.configure(["", *words])
+        board.launch()
+        client = Client(_App.made)
+        return lambda path, body: client.post(f"/data/plugin/{path}", json=body).get_json(force=True)
+
+    return start

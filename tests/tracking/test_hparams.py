@@ -9,14 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
-from tensorboard import default
-from tensorboard.program import TensorBoard
-from werkzeug.test import Client
 
 from reforge.tracking import HParamsBoard, Interval, TensorBoardSink
 
@@ -43,30 +40,7 @@ LINEAR = {**COMMON, "head.kind": "linear", "optimizer.lr": 1e-3, "encoder.traina
 STATUSES = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
 
 Ask = Callable[[str, Any], Any]
-
-
-class _App:
-    """TensorBoard's server without a socket."""
-
-    made: ClassVar[Any] = None
-
-    def __init__(self, app: Any, flags: Any) -> None:
-        _App.made = app
-
-    def serve_forever(self) -> None:
-        return
-
-    def get_url(self) -> str:
-        return ""
-
-
-def opened(logdir: Path) -> Ask:
-    """TensorBoard's application, started on what lies in `logdir` now."""
-    board = TensorBoard(default.get_plugins(), server_class=_App)
-    board.configure(["", "--logdir", str(logdir), "--load_fast=false", "--reload_task=blocking", "--reload_interval=0"])
-    board.launch()
-    client = Client(_App.made)
-    return lambda path, body: client.post(f"/data/plugin/{path}", json=body).get_json(force=True)
+Opened = Callable[[Path], Ask]
 
 
 def board_of(logdir: Path, **more: Any) -> HParamsBoard:
@@ -91,7 +65,7 @@ def columns_of(ask: Ask) -> dict[str, Any]:
     return {column["name"]: column for column in ask("hparams/experiment", {})["hparamInfos"]}
 
 
-def test_every_trial_has_every_parameter_its_metric_its_status_and_its_curves(tmp_path: Path) -> None:
+def test_every_trial_has_every_parameter_its_metric_its_status_and_its_curves(tmp_path: Path, opened: Opened) -> None:
     board, trials = board_of(tmp_path), tmp_path / "trials"
     for number, values in enumerate([CNN, LINEAR, CNN]):
         board.begin_trial(trials / f"{number:04}", f"{number:04}", values)
@@ -142,7 +116,7 @@ def test_every_trial_has_every_parameter_its_metric_its_status_and_its_curves(tm
     assert all({"train/loss", "valid/accuracy"} <= set(curves[f"trials/{number:04}"]) for number in range(3))
 
 
-def test_columns_are_numbers_truths_or_labels(tmp_path: Path) -> None:
+def test_columns_are_numbers_truths_or_labels(tmp_path: Path, opened: Opened) -> None:
     board_of(tmp_path)
     ask = opened(tmp_path)
     columns = columns_of(ask)
@@ -164,7 +138,7 @@ def test_columns_are_numbers_truths_or_labels(tmp_path: Path) -> None:
     assert (metric["name"]["tag"], metric["displayName"]) == ("search/valid/accuracy", "valid/accuracy")
 
 
-def test_the_filters_and_orders_of_the_page_work_on_every_column(tmp_path: Path) -> None:
+def test_the_filters_and_orders_of_the_page_work_on_every_column(tmp_path: Path, opened: Opened) -> None:
     board = board_of(tmp_path)
     for number, values in enumerate([CNN, LINEAR]):
         board.end_trial(tmp_path / f"trials/{number}", f"{number}", values, "success", {"valid/accuracy": number / 4})
@@ -187,7 +161,7 @@ def _filter(column: Any) -> dict[str, Any]:
     return {**asked, "filterRegexp": ".*"} if column["type"] == "DATA_TYPE_STRING" else asked
 
 
-def test_what_is_written_again_is_shown_once_and_as_written_last(tmp_path: Path) -> None:
+def test_what_is_written_again_is_shown_once_and_as_written_last(tmp_path: Path, opened: Opened) -> None:
     trial = tmp_path / "trials/0004"
     killed = board_of(tmp_path)
     killed.begin_trial(trial, "0004", CNN)
@@ -205,7 +179,7 @@ def test_what_is_written_again_is_shown_once_and_as_written_last(tmp_path: Path)
     assert (shown(group), group["hparams"]["head.kind"]) == (("success", {"search/valid/accuracy": 0.75}), "cnn")
 
 
-def test_a_driver_killed_between_the_steps_of_an_end_leaves_no_second_session(tmp_path: Path) -> None:
+def test_a_driver_killed_between_the_steps_of_an_end_leaves_no_second_session(tmp_path: Path, opened: Opened) -> None:
     trial = tmp_path / "trials/0004"
     board = board_of(tmp_path)
     board.begin_trial(trial, "0004", CNN)
@@ -219,7 +193,7 @@ def test_a_driver_killed_between_the_steps_of_an_end_leaves_no_second_session(tm
     assert shown(trials_of(opened(tmp_path))["0004"])[0] == "success"
 
 
-def test_labels_and_parameters_that_come_later_get_their_places(tmp_path: Path) -> None:
+def test_labels_and_parameters_that_come_later_get_their_places(tmp_path: Path, opened: Opened) -> None:
     board = board_of(tmp_path)
     board.end_trial(tmp_path / "trials/0000", "0000", CNN, "success", {})
     later = {**CNN, "head.kind": "crf", "model.num_heads": 16, "model.depth": 3}
@@ -233,7 +207,7 @@ def test_labels_and_parameters_that_come_later_get_their_places(tmp_path: Path) 
     assert {name: group["hparams"].get("model.depth") for name, group in found.items()} == {"0000": None, "0001": "3"}
 
 
-def test_a_number_that_a_trial_has_not_got_is_left_empty(tmp_path: Path) -> None:
+def test_a_number_that_a_trial_has_not_got_is_left_empty(tmp_path: Path, opened: Opened) -> None:
     values = {path: value for path, value in CNN.items() if path != "optimizer.lr"}
     board_of(tmp_path).end_trial(tmp_path / "trials/0000", "0000", values, "success", {})
     assert "optimizer.lr" not in trials_of(opened(tmp_path))["0000"]["hparams"]
