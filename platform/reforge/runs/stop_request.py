@@ -5,6 +5,7 @@
 A file reaches workers on other nodes as the checkpoints do, and outlives whoever asked.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,4 +43,5 @@ class StopRequest:
 
     def clear(self) -> None:
         """Forget it: the run has stopped, or starts anew."""
-        self.file.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # said where the run begins
+            self.file.unlink(missing_ok=True)
