@@ -67,8 +67,9 @@ def search_whole(search: TuneSearch, resources: Resources) -> tuple[SearchRun, l
             run = kind(search, study, place.prepared, keeper)
             keeper.run = run
             try:
-                start_if_none(resources)
-                run_search(run, place.shape, place.at_once, keeper.show)
+                if not study.is_over:
+                    start_if_none(resources)
+                    run_search(run, place.shape, place.at_once, keeper.show)
             finally:
                 keeper.write_csv(now=True)
                 best = keep_best(run)

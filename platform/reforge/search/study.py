@@ -131,6 +131,13 @@ class Study:
             finished = [trial for trial in self._trials() if outcome_of(trial) == "finished"]
             return tuple(record_of(trial, self._space) for trial in front(finished, self._study.directions))
 
+    @property
+    def is_over(self) -> bool:
+        """Whether `ask` has nothing more to give, before anything is asked; `ended` says why."""
+        with reachable(self._where):
+            self.ended = None if self._unfinished else self._reason_to_end()
+        return self.ended is not None
+
     def ask(self) -> Suggestion | None:
         """The next trial; None where the search is at its end, `ended`.
 
