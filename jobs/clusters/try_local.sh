@@ -47,6 +47,7 @@ mkdir -p /run/sshd
 exec "$(command -v sshd)" -D -e -f "$folder/sshd_config"
 HOST
     unshare --pid --mount --net --fork --mount-proc --kill-child sh "$folder/$1/start.sh" 2>"$folder/$1/sshd.log" &
+    until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.1; done
     ip link add "$1" type veth peer name eth0 netns $!
     ip link set "$1" master hosts up
     eval "$1_process=$!"

@@ -6,17 +6,21 @@ Ray itself tries a dead address for more than a minute and a wrong token for twe
 import re
 import sys
 import time
+from contextlib import nullcontext
 
 import grpc  # type: ignore[import-untyped]
 import ray
 from ray._private import state
 from ray._private.grpc_utils import init_grpc_channel
+from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import AuthenticationError
 
-from reforge.distributed.private import QUIET
+from reforge.distributed.private import QUIET, on_loopback
 from reforge.spec import UserError
+
+LOOPBACK = ("127.0.0.1:", "localhost:")
 
 ANSWER_SECONDS = 10.0
 # A node that is new installs everything first.
@@ -27,10 +31,12 @@ TOKEN_ADVICE = "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE name it (docs/c
 
 def connect(address: str) -> None:
     """Connect this process to the Ray cluster at `address`, as RAY_ADDRESS has it. Raises UserError where it cannot."""
-    if "://" not in address and ":" in address:  # "auto" is found by Ray
-        check_head(address)
+    found = check_head(address)
+    # For 127.0.0.1 Ray takes this machine's other address, where a private head does not listen.
+    keep = on_loopback() if found.startswith(LOOPBACK) else nullcontext()
     try:
-        ray.init(address=address, **QUIET)
+        with keep:
+            ray.init(address=found, **QUIET)
     except ConnectionError as error:
         raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address}: {error}") from error
     except AuthenticationError as error:
@@ -70,20 +76,31 @@ def cluster_total() -> dict[str, float]:
         time.sleep(1)
 
 
-def check_head(address: str) -> None:
-    """Raise UserError, within seconds, where no head answers at HOST:PORT, or one that cannot be used from here."""
-    try:
-        with init_grpc_channel(address) as channel:
-            alive = NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=ANSWER_SECONDS)
-    except AuthenticationError as error:
-        raise UserError(without_token(address)) from error
-    except grpc.RpcError as error:
-        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+def check_head(address: str) -> str:
+    """The address at which a head answers: HOST:PORT as given, or what Ray takes for it, or another kind of address.
+
+    Raises UserError, within seconds, where none answers, or one that cannot be used from here.
+    """
+    if "://" in address or ":" not in address:
+        return address
+    refused = None
+    for candidate in dict.fromkeys((address, canonicalize_bootstrap_address(address))):
+        try:
+            with init_grpc_channel(candidate) as channel:
+                alive = NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=ANSWER_SECONDS)
+        except AuthenticationError as error:
             raise UserError(without_token(address)) from error
-        reason = (error.details() or error.code().name).rpartition("error: ")[2]
-        raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address}: {reason}") from error
-    if alive.ray_version != ray.__version__:
-        raise UserError(_other_version(address, f"Ray {alive.ray_version}", f"Ray {ray.__version__}"))
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                raise UserError(without_token(address)) from error
+            refused = refused or error
+            continue
+        if alive.ray_version != ray.__version__:
+            raise UserError(_other_version(address, f"Ray {alive.ray_version}", f"Ray {ray.__version__}"))
+        return str(candidate)
+    assert refused is not None
+    reason = (refused.details() or refused.code().name).rpartition("error: ")[2]
+    raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address}: {reason}") from refused
 
 
 def without_token(address: str) -> str:

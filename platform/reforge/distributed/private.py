@@ -41,7 +41,7 @@ def start_private(num_cpus: int, num_gpus: int, with_dashboard: bool = False) ->
     # Nothing takes this machine away: the process that would watch for it only delays every start.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     folder = _own_folder() if with_dashboard else None
-    with _on_loopback(), _beside_others():
+    with on_loopback(), _beside_others():
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -63,7 +63,7 @@ def _own_folder() -> str:
 
 
 @contextmanager
-def _on_loopback() -> Iterator[None]:
+def on_loopback() -> Iterator[None]:
     """Ray takes 127.0.0.1 for the node's address, as it does by itself on macOS and Windows.
 
     `_node_ip_address="127.0.0.1"` is no way: Ray puts the machine's address in its place, and listens everywhere. The

@@ -73,6 +73,8 @@ def _head_environment(token: Path) -> Iterator[None]:
         with open(token, "w", opener=lambda path, flags: os.open(path, flags, 0o600), encoding="ascii") as file:
             file.write(secrets.token_hex(32))
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+    # As start_private has it for this process: that 127.0.0.1 is an address that other processes find the head at.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (PACKAGES, before.get("PYTHONPATH"))))
     os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), before.get("PATH", os.defpath)))
     try:
@@ -86,7 +88,7 @@ def _client(address: str) -> JobSubmissionClient:
     """A client for jobs. Raises UserError, within seconds, where nothing answers or the token is not taken."""
     if "://" in address:
         _check_port(address)
-    elif address != "auto":
+    else:
         check_head(address)
     for name in ("dashboard_sdk", "job.sdk"):
         logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
