@@ -42,7 +42,7 @@ def fine_tune(
 
     torch.set_num_threads(1)
     words = [
-        f"name={name}",
+        f"name=trial-{name}",
         f"run.storage={folder / 'runs'}",
         *(f"{path}={value}" for path, value in assignment.items()),
     ]
