@@ -101,6 +101,7 @@ def test_a_contender_over_the_budget_is_left_out(load: Callable[[str], ModuleTyp
     assert record["reason"].startswith("over the budget")
 
 
+@pytest.mark.slow  # takes seconds
 def test_peak_memory_sees_what_was_held_for_a_moment(load: Callable[[str], ModuleType]) -> None:
     mib = 512  # above anything this process has held before
     peak = load("timing").peak_mib(lambda: torch.ones(mib * 2**18), torch.device("cpu"))

@@ -273,6 +273,7 @@ def test_both_tasks_can_be_learnt(backbone: str) -> None:
     assert counts["mlm_correct"] / inputs.num_targets["mlm"] > 0.5
 
 
+@pytest.mark.slow  # takes seconds
 def test_a_run_on_rows_of_documents_ends_in_a_model_that_loads(tiny_job: Callable[..., PretrainJob]) -> None:
     job = tiny_job("name=nsp", "objective={kind: mlm_nsp}", "data.batches=bucketed", "train.max_steps=3")
     folder = prepare(job.data, job.tokenizer, job.run.prepared_root, announce=lambda line: None).folder

@@ -30,6 +30,7 @@ def test_its_own_test_set_scores_as_in_the_end_of_training(
     assert [line.split()[0] for line in lines[5:8]] == ["class", "bad", "good"]
 
 
+@pytest.mark.slow  # takes seconds
 @pytest.mark.parametrize("run", ["reader_run", "entities_run"])
 def test_runs_of_other_tasks_too(run: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     folder = request.getfixturevalue(run)

@@ -92,6 +92,7 @@ def test_the_best_weights_are_kept_and_scored(spoilt: tuple[str, ...], whole: Ru
     assert card.metrics == {name: result["metrics"][f"valid/{name}"] for name in card.metrics}
 
 
+@pytest.mark.slow  # takes seconds
 def test_the_last_weights_are_kept_where_they_are_wanted(
     spoilt: tuple[str, ...], finetune_job: MakeJob, whole: RunFolder
 ) -> None:

@@ -19,6 +19,7 @@ SPECS = sorted((ROOT / "jobs" / "specs").glob("finetune_*.yaml")) + sorted(
 MakeJob = Callable[..., FinetuneJob]
 
 
+@pytest.mark.slow  # those that split a set look at all of it
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_shipped_specs_are_sound_and_survive_rendering(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -129,6 +129,7 @@ def digests(checkpoint: Path) -> dict[str, Any]:
     return {path.name: describe_file(path) for path in sorted(checkpoint.iterdir())}
 
 
+@pytest.mark.slow  # takes seconds
 def test_the_worst_trial_goes_on_as_the_best(searching: Searching) -> None:
     searched = searching()
     run = searched.run()

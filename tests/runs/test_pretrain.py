@@ -158,6 +158,7 @@ def test_another_spec_under_the_same_name_is_refused(whole: RunFolder, tiny_job:
     assert whole.spec.read_text() == before
 
 
+@pytest.mark.slow  # takes seconds
 def test_a_finished_run_can_be_trained_further(tiny_job: Callable[..., PretrainJob], prepared_folder: Path) -> None:
     start(tiny_job("name=further", "train.max_steps=4"), prepared_folder)
     job = tiny_job("name=further", "train.max_steps=8", "scale.num_workers=1")

@@ -199,6 +199,7 @@ def test_a_trial_whose_memory_is_refused(searching: Searching, on_oom: str, outc
     assert record.why.startswith("out of memory: ")
 
 
+@pytest.mark.slow  # takes seconds
 def test_folds_are_a_running_mean_and_their_test_sets_may_be_asked_for(searching: Searching) -> None:
     folds = "cv: {folds: 3}\ndata: {test_fraction: 0.0}\ntrain: {max_epochs: 1}\n"
     metrics = "metric: [{name: test/accuracy}, {name: test/loss, mode: min}]\n"
@@ -210,6 +211,7 @@ def test_folds_are_a_running_mean_and_their_test_sets_may_be_asked_for(searching
     assert record.values == (mean["test/accuracy"], mean["test/loss"])
 
 
+@pytest.mark.slow  # takes seconds
 def test_seeds_are_a_running_mean_that_is_pruned_on(searching: Searching) -> None:
     several = "repeat: {seeds: [1, 2, 3]}\ntrain: {max_epochs: 1}\n"
     scheduler = "scheduler: {kind: asha, grace_period: 1, reduction_factor: 2}\n"
@@ -224,6 +226,7 @@ def test_seeds_are_a_running_mean_that_is_pruned_on(searching: Searching) -> Non
     assert good.values == (Summary.of(results).mean["valid/loss"],)
 
 
+@pytest.mark.slow  # takes seconds
 @pytest.mark.parametrize(
     ("sections", "why", "reports"),
     [
@@ -249,6 +252,7 @@ def test_the_best_trial_is_trained_again_and_loads(searching: Searching, section
     assert predictor.model.training is False
 
 
+@pytest.mark.slow  # takes seconds
 @pytest.mark.parametrize("scope", ["best", "last"])
 def test_a_pretraining_whose_best_was_not_its_last(searching: Searching, scope: str) -> None:
     metric = f"metric: {{name: valid/bits_per_byte, mode: min, scope: {scope}}}\n"
@@ -270,7 +274,10 @@ RESUMED += "search: {num_trials: 4, points_to_evaluate: [{optimizer.lr: 0.01}, {
 RESUMED += "sampler: {kind: tpe, n_startup_trials: 2, seed: 2}}\n"
 
 
-@pytest.mark.parametrize("sections", [RESUMED, "repeat: {seeds: [1, 2]}\ntrain: {max_epochs: 2}\n" + RESUMED])
+SEEDS = "repeat: {seeds: [1, 2]}\ntrain: {max_epochs: 2}\n"
+
+
+@pytest.mark.parametrize("sections", [RESUMED, pytest.param(SEEDS + RESUMED, marks=pytest.mark.slow)])
 def test_a_driver_that_dies_at_any_moment(searching: Searching, sections: str) -> None:
     undisturbed = searching(sections, name="undisturbed")
     expected = same(undisturbed.drive())

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "jobs" / "specs"
 
 
+@pytest.mark.slow  # takes seconds
 def test_the_suite_stands_for_every_task_from_the_encoder_and_from_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     if not Path("../shared/data/nsmc").exists():

@@ -232,6 +232,7 @@ def test_importances_and_contour_need_enough_trials(
     assert "over 20 trials" in page.text["Parameter importances"]
 
 
+@pytest.mark.slow  # takes seconds
 def test_several_metrics_have_a_front(compiled: Any, start: Callable[..., Study], write: Callable[..., Page]) -> None:
     metrics = (ACCURACY, SPEED)
     study = start(compiled("  optimizer.lr: {low: 1e-4, high: 1e-3}\n").space, *metrics, num_trials=7)
@@ -246,6 +247,7 @@ def test_several_metrics_have_a_front(compiled: Any, start: Callable[..., Study]
     assert "Optuna keeps no values of reports" in page.text["Early stopping"]
 
 
+@pytest.mark.slow  # takes seconds
 def test_all_trials_alike(start: Callable[..., Study], write: Callable[..., Page]) -> None:
     lr = Dimension("optimizer.lr", Range(1e-4, 1e-3, log=True), paths=("optimizer.lr",))
     size = Dimension("model.depth", Range(1, 4, is_int=True), paths=("model.depth",))

@@ -113,6 +113,7 @@ def test_the_search_of_models_is_the_published_one(shipped: Shipped) -> None:
         assert 2048 <= model.d_model * model.ff_mult <= 4096
 
 
+@pytest.mark.slow  # takes seconds
 @pytest.mark.skipif(not (ROOT / "../shared/data/wnut17").is_dir(), reason="needs ../shared/data/wnut17")
 def test_a_tagging_task_leaves_the_heads_that_tag(shipped: Shipped) -> None:
     """As head_choice.yaml says."""

@@ -76,6 +76,7 @@ def test_pictures_are_drawn_without_a_warning(names: list[str], caplog: pytest.L
     assert not caplog.records
 
 
+@pytest.mark.slow  # takes seconds
 def test_a_picture_grows_with_its_classes_up_to_a_width() -> None:
     small, large = (size(confusion_figure(confusion([f"{n}" for n in range(count)]))) for count in (3, 10))
     assert large[0] > small[0] + 200

@@ -15,6 +15,8 @@ from ray._common.utils import get_default_ray_temp_dir
 from ray._private import parameter, ray_constants
 from ray._private.utils import write_ray_address
 
+from reforge.spec import UserError
+
 # Ray shares no large objects between our processes; its default takes 30 % of the memory and warns in small containers.
 OBJECT_STORE_BYTES = 256 * 2**20
 
@@ -26,12 +28,15 @@ _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 # Read in Ray's processes, which inherit it. torch's collectives listen at the address of one interface: which, they
 # guess by the machine's name.
 _ENVIRONMENT = {"GLOO_SOCKET_IFNAME": _LOOPBACK, "NCCL_SOCKET_IFNAME": _LOOPBACK}
+# Ray gives its processes 30 s to start, whatever is set: on a busy machine that may not do at once.
+_ATTEMPTS = 3
 
 
 def start_private(num_cpus: int, num_gpus: int, with_dashboard: bool = False) -> None:
     """Start Ray on this machine and connect to it; it ends with this process.
 
     with_dashboard: jobs can be submitted to it
+    Raises UserError where Ray's processes do not come up in time.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -41,16 +46,18 @@ def start_private(num_cpus: int, num_gpus: int, with_dashboard: bool = False) ->
     # Nothing takes this machine away: the process that would watch for it only delays every start.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     folder = _own_folder() if with_dashboard else None
-    with on_loopback(), _beside_others():
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            include_dashboard=with_dashboard,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=folder,
-            **QUIET,
-        )
+    options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "include_dashboard": with_dashboard, "_temp_dir": folder}
+    for attempt in range(_ATTEMPTS):
+        try:
+            with on_loopback(), _beside_others():
+                ray.init(address="local", object_store_memory=OBJECT_STORE_BYTES, **options, **QUIET)
+            break
+        except Exception as error:  # Ray has no type of its own for it
+            ray.shutdown()
+            if "timed out during startup" not in str(error):
+                raise
+            if attempt + 1 == _ATTEMPTS:
+                raise UserError(f"Ray did not start on this machine in {_ATTEMPTS} attempts: {error}") from error
     if folder is not None:
         write_ray_address(ray.get_runtime_context().gcs_address, folder)
 

@@ -21,6 +21,7 @@ TAGGED = [
 ]
 
 
+@pytest.mark.slow  # whole sets
 @pytest.mark.parametrize(("kind", "file", "count", "types", "entities"), TAGGED, ids=[real[1] for real in TAGGED])
 def test_tagged_sets(
     shared: Path, kind: str, file: str, count: int, types: tuple[str, ...], entities: tuple[int, ...]
