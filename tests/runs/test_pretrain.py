@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import reforge
 from reforge.loop import StepReport
 from reforge.runs import PretrainJob, RunFolder, RunStatus, pretrain
+from reforge.runs.stop_request import Stopped, StopRequest
 from reforge.spec import UserError
 from reforge.tracking import read_metrics
 
@@ -147,6 +148,25 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_curves(
         if tag not in ("train/tokens_per_second", "train/seconds"):
             assert curves(folder)[tag] == curve, tag
     assert [row["step"] for row in read_metrics(folder.metrics)] == list(range(1, 13))
+
+
+def test_a_run_that_is_asked_to_stop_ends_its_step_and_goes_on_from_there(
+    whole: RunFolder, tiny_job: Callable[..., PretrainJob], prepared_folder: Path
+) -> None:
+    job = tiny_job("name=stopped")
+    folder = RunFolder(job.folder)
+
+    def ask_at_5(report: StepReport) -> None:
+        if report.step == 5:
+            assert StopRequest(folder.path).make()
+
+    with pytest.raises(Stopped, match="stopped after step 6 of 12, which is in a checkpoint"):
+        pretrain(job, folder.path, prepared_folder, CPU, on_report=ask_at_5)
+    assert (folder.checkpoints / "step-00000006").is_dir()
+    assert not StopRequest(folder.path).is_made()
+    wait_a_second(folder)
+    assert {"say": "going on from step 6 of 12"} in start(job, prepared_folder)
+    assert folder.weights.read_bytes() == whole.weights.read_bytes()
 
 
 def test_another_spec_under_the_same_name_is_refused(whole: RunFolder, tiny_job: Callable[..., PretrainJob]) -> None:

@@ -130,14 +130,20 @@ def finish(best: BestTrial, place: Place) -> None:
     job = best.job
     if (isinstance(job, FinetuneJob) and job.has_members) or RunFolder(best.folder).result.is_file():
         return
+    if not place.shape.gpus:  # a process for it would take longer to start than the work does
+        _finish(best, place.prepared(job), place.shape)
+        return
     start_if_none(place.resources)
-    task = _finish.options(num_cpus=place.shape.cpus, num_gpus=min(1, place.shape.gpus))
+    task = ray.remote(_finish).options(num_cpus=place.shape.cpus, num_gpus=min(1, place.shape.gpus))
     ray.get(task.remote(best, place.prepared(job), place.shape))
 
 
-@ray.remote  # type: ignore[untyped-decorator]
 def _finish(best: BestTrial, prepared: Path | None, shape: CrewShape) -> None:
-    with suppress(OSError):
+    with suppress(OSError):  # on another node
         os.chdir(shape.cwd)
-    torch.set_num_threads(shape.cpus)
-    finish_best(best, torch.device("cuda", 0) if shape.gpus else torch.device("cpu"), prepared)
+    before = torch.get_num_threads()
+    torch.set_num_threads(shape.cpus)  # as the trial had: their number decides how sums are rounded
+    try:
+        finish_best(best, torch.device("cuda", 0) if shape.gpus else torch.device("cpu"), prepared)
+    finally:
+        torch.set_num_threads(before)
