@@ -1,6 +1,6 @@
 # Each target is one line that works without make as well. ARGS go to the job or to pytest:
 #   make pretrain ARGS="jobs/specs/mlm_kowiki.yaml train.max_steps=200"
-.PHONY: pretrain finetune search test test-fast lint audit setup
+.PHONY: pretrain finetune search submit test test-fast lint audit setup
 .SILENT:
 
 pretrain:
@@ -11,6 +11,9 @@ finetune:
 
 search:
 	sh setup.sh && .venv/bin/python jobs/tune_finetune.py $(ARGS)
+
+submit:
+	sh setup.sh && .venv/bin/python jobs/submit.py $(ARGS)
 
 test:
 	sh setup.sh && sh check.sh $(ARGS)

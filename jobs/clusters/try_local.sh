@@ -20,9 +20,13 @@ if [ "${1-}" != inside ]; then
     done
     unshare --pid --mount --net --fork true 2>/dev/null || skip "no namespaces for us"
     folder=$(mktemp -d "${TMPDIR:-/tmp}/reforge-try.XXXXXX")
-    [ -n "${KEEP-}" ] || trap 'rm -rf "$folder"' EXIT
-    unshare --pid --mount --net --fork --mount-proc --kill-child sh "$0" inside "$folder"
-    exit
+    unshare --pid --mount --net --fork --mount-proc --kill-child sh "$0" inside "$folder" &
+    inside=$!
+    # unshare hears nothing but this; with it goes all that it started.
+    trap 'kill -9 $inside 2>/dev/null || true; [ -n "${KEEP-}" ] || rm -rf "$folder"' EXIT
+    trap 'exit 130' INT TERM
+    code=0 && wait $inside || code=$?
+    exit $code
 fi
 
 folder=$2
@@ -77,12 +81,12 @@ host worker 10.77.0.3
 
 # cluster.yaml with its hosts filled in, and without the installation: .venv is there already, and no network.
 .venv/bin/python - "$folder/cluster.yaml" "$HOME/.ssh/reforge" <<'FILL'
-import sys, yaml
+import os, sys, yaml
 with open("cluster.yaml", encoding="utf-8") as file:
     cluster = yaml.safe_load(file)
 cluster["provider"].update(head_ip="10.77.0.2", worker_ips=["10.77.0.3"])
 cluster["auth"].update(ssh_user="root", ssh_private_key=sys.argv[2])
-cluster.update(min_workers=1, max_workers=1)
+cluster.update(min_workers=1, max_workers=1, cluster_name=f"try-{os.urandom(4).hex()}")
 cluster["setup_commands"].remove("cd ~/reforge && sh setup.sh")
 with open(sys.argv[1], "w", encoding="utf-8") as file:
     yaml.safe_dump(cluster, file)

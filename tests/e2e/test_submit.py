@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,15 +155,22 @@ def test_another_python_on_the_cluster(head: Head) -> None:
     assert "Traceback" not in shown.stderr
 
 
-def test_ctrl_c_ends_the_job_and_the_head_that_was_started_for_it_and_no_other(head: Head, tmp_path: Path) -> None:
-    script = tmp_path / "sleeper.py"
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Ray puts sockets into the temporary folder; the path of one has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="r") as folder:
+        yield Path(folder)
+
+
+def test_ctrl_c_ends_the_job_and_the_head_that_was_started_for_it_and_no_other(head: Head, short_folder: Path) -> None:
+    script = short_folder / "sleeper.py"
     script.write_text("import os, time\nprint('driver', os.getpid(), flush=True)\ntime.sleep(600)\n", encoding="ascii")
     command = [sys.executable, "jobs/submit.py", str(script)]
-    environment = clean_environment() | {"TMPDIR": str(tmp_path)}
+    environment = clean_environment() | {"TMPDIR": str(short_folder)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes) as submitter:  # type: ignore[call-overload]
         driver = next(int(line.split()[1]) for line in submitter.stdout if line.startswith("driver "))
-        (token,) = tmp_path.glob("reforge-head-*/token")
+        (token,) = short_folder.glob("reforge-head-*/token")
         assert token.stat().st_mode & 0o777 == 0o600
         secret = token.read_text(encoding="ascii")
         submitter.send_signal(signal.SIGINT)
