@@ -39,6 +39,8 @@ unset RAY_ADDRESS RAY_AUTH_TOKEN RAY_AUTH_TOKEN_PATH
 host() { # NAME ADDRESS
     mkdir -p "$folder/$1/reforge/.venv" "$folder/$1/ray"
     printf '%s\n' "root:x:0:0:root:$folder/$1:/bin/bash" "sshd:x:100:65534::/run/sshd:/bin/false" >"$folder/$1/passwd"
+    # Where the programs above are is known to login shells as well, which set a PATH of their own.
+    echo "export PATH='$PATH'${LD_LIBRARY_PATH:+ LD_LIBRARY_PATH='$LD_LIBRARY_PATH'}" >"$folder/$1/.bashrc"
     cat >"$folder/$1/start.sh" <<HOST
 set -eu
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.1; done
