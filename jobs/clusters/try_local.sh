@@ -38,7 +38,7 @@ unset RAY_ADDRESS RAY_AUTH_TOKEN RAY_AUTH_TOKEN_PATH
 # A host: its own processes, network, users, home and /tmp/ray; sshd alone runs there at first.
 host() { # NAME ADDRESS
     mkdir -p "$folder/$1/reforge/.venv" "$folder/$1/ray"
-    printf '%s\n' "root:x:0:0:root:$folder/$1:/bin/bash" "sshd:x:100:65534::/run/sshd:/bin/false" >"$folder/$1/passwd"
+    printf '%s\n' "root:x:0:0:root:$folder/home:/bin/bash" "sshd:x:100:65534::/run/sshd:/bin/false" >"$folder/$1/passwd"
     # Where the programs above are is known to login shells as well, which set a PATH of their own.
     echo "export PATH='$PATH'${LD_LIBRARY_PATH:+ LD_LIBRARY_PATH='$LD_LIBRARY_PATH'}" >"$folder/$1/.bashrc"
     cat >"$folder/$1/start.sh" <<HOST
@@ -48,7 +48,8 @@ ip link set lo up && ip address add $2/24 dev eth0 && ip link set eth0 up
 for place in /run /dev/shm; do mount -t tmpfs tmpfs \$place; done
 mount --bind "$folder/$1/ray" /tmp/ray
 mount --bind "$folder/$1/passwd" /etc/passwd
-mount --bind "$root/.venv" "$folder/$1/reforge/.venv"
+mount --bind "$folder/$1" "$folder/home"
+mount --bind "$root/.venv" "$folder/home/reforge/.venv"
 mkdir -p /run/sshd
 exec "$(command -v sshd)" -D -e -f "$folder/sshd_config"
 HOST
@@ -61,7 +62,7 @@ HOST
 
 on() { eval "nsenter --net --target \$$1_process -- $2"; } # what listens is known without asking the host itself
 
-mkdir -p "$HOME/.ssh" "$folder/shared" /tmp/ray
+mkdir -p "$HOME/.ssh" "$folder/home" "$folder/shared" /tmp/ray
 mount -t tmpfs tmpfs /tmp/ray
 ip link set lo up
 ip link add hosts type bridge
