@@ -126,8 +126,8 @@ for name in head worker; do
     on $name "ss -Hltn" | awk -v name=$name '{print name, $4}' | sort -u
 done >"$folder/listening"
 cat "$folder/listening"
-! grep -E ":(8265|10001|52365)$" "$folder/listening" | grep -v "127.0.0.1:" ||
-    fail "the dashboard, Ray Client or an agent listens beyond loopback"
+! grep -E ":(8265|10001)$" "$folder/listening" | grep -v "127.0.0.1:" ||
+    fail "the dashboard or Ray Client listens beyond loopback"
 ! grep -rlF --exclude=token --exclude=auth_token "$(cat "$RAY_AUTH_TOKEN_PATH")" "$folder" ||
     fail "the token is in a file that is not its own"
 
