@@ -135,7 +135,7 @@ step "ray down"
 ray down --yes "$yaml" >"$folder/down.log" 2>&1 || { tail -n 30 "$folder/down.log"; fail "ray down"; }
 for name in head worker; do
     eval "process=\$${name}_process"
-    left=$(nsenter --pid --mount --target "$(cat /proc/"$process"/task/"$process"/children)" -- ps -eo args)
+    left=$(nsenter --pid --mount --target "$(tr -d ' ' </proc/"$process"/task/"$process"/children)" -- ps -eo args)
     ! printf '%s\n' "$left" | grep -E 'raylet|gcs_server' || fail "Ray still runs on the $name"
 done
 step "done"
