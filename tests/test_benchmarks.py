@@ -24,7 +24,9 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 
 @pytest.mark.slow  # builds every library's model
-@pytest.mark.parametrize(("work", "precision"), [("mlm", "fp32"), ("causal", "bf16")])
+@pytest.mark.parametrize(
+    ("work", "precision"), [("mlm", "fp32"), pytest.param("causal", "bf16", marks=pytest.mark.long)]
+)
 def test_every_contender_is_measured_or_says_why_not(
     work: str, precision: str, load: Callable[[str], ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,7 @@ def drive(run: SearchRun, task: TrialTask) -> None:
     actor.cleanup()
 
 
+@pytest.mark.long
 @pytest.mark.slow  # layers wide enough to run out of memory
 @pytest.mark.usefixtures("no_waiting_for_the_disk")
 def test_a_trial_that_runs_out_of_memory_takes_smaller_micro_batches(

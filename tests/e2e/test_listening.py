@@ -149,6 +149,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.long
 def test_a_served_run_listens_to_this_machine_alone(finetune_job: Callable[..., FinetuneJob]) -> None:
     pytest.importorskip("ray.serve", reason="Ray Serve is the extra serve", exc_type=ImportError)
     job = finetune_job("name=heard-serving", "train.max_epochs=1")
@@ -159,6 +160,7 @@ def test_a_served_run_listens_to_this_machine_alone(finetune_job: Callable[..., 
     assert port in {port for _, port, _ in seen}
 
 
+@pytest.mark.long
 def test_the_printed_command_of_tensorboard_listens_to_this_machine_alone(tmp_path: Path) -> None:
     port = free_port()  # its own is one and the same for all of the machine
     command = [*tensorboard_command(tmp_path).split(), "--port", str(port)]

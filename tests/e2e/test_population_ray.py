@@ -24,7 +24,7 @@ from reforge.search.records import TrialRecord
 from reforge.search.study import Study
 from reforge.spec import load_source
 
-pytestmark = pytest.mark.slow  # starts Ray
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # starts Ray
 
 ROOT = Path(__file__).parents[2]
 SPACE = f"""

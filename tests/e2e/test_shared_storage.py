@@ -69,6 +69,7 @@ sys.exit(ended.returncode)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow  # starts a cluster
 def test_a_node_that_does_not_see_the_storage_is_named_before_anything_starts(
     tiny_overrides: list[str], tmp_path: Path

@@ -162,6 +162,7 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_the_job_and_the_head_that_was_started_for_it_and_no_other(head: Head, short_folder: Path) -> None:
     script = short_folder / "sleeper.py"
     script.write_text("import os, time\nprint('driver', os.getpid(), flush=True)\ntime.sleep(600)\n", encoding="ascii")

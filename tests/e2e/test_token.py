@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow  # starts Ray
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # starts Ray
 
 ROOT = Path(__file__).parents[2]
 TINY, TINY_FINETUNE = (ROOT / "tests" / name for name in ("tiny.yaml", "tiny_finetune.yaml"))

@@ -98,7 +98,12 @@ def python(*words: str, mark: str, **environment: str) -> "subprocess.Popen[str]
 
 
 @pytest.mark.parametrize(
-    ("num_workers", "num_trials", "with_dashboard"), [(1, 52, "no"), (2, 12, "no"), (1, 52, "yes")]
+    ("num_workers", "num_trials", "with_dashboard"),
+    [
+        (1, 56, "no"),
+        pytest.param(2, 12, "no", marks=pytest.mark.long),
+        pytest.param(1, 56, "yes", marks=pytest.mark.long),
+    ],
 )
 def test_trials_that_are_stopped_early_leave_nothing_behind(
     space: Path, one_learns: Overrides, num_workers: int, num_trials: int, with_dashboard: str
@@ -112,7 +117,8 @@ def test_trials_that_are_stopped_early_leave_nothing_behind(
     assert process.returncode == 0, told
     found = json.loads(output.splitlines()[-1])
     assert found.pop("trials") == num_trials
-    assert found.pop("pruned") >= num_trials - 2
+    # Which of the first are judged before there is something to compare them with is a matter of time.
+    assert found.pop("pruned") >= num_trials - 6
     # Two warm actors from beginning to end; or one, with its two workers.
     assert found.pop("started") == (2 if num_workers == 1 else 3)
     assert found == {"groups": [], "actors": [], "processes": []}
@@ -184,6 +190,7 @@ def test_two_workers_reach_what_one_does_though_one_of_them_is_killed(space: Pat
     assert len(first) == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_session")
 def test_a_worker_that_waits_for_one_in_trouble_does_not_wait_for_ever(
     finetune_job: Callable[..., FinetuneJob], tmp_path: Path

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow  # starts Ray several times
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # starts Ray several times
 
 ROOT = Path(__file__).parents[2]
 SPACE = f"""

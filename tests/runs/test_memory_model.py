@@ -175,6 +175,7 @@ def test_a_trial_may_take_its_share() -> None:
     assert limit_of_a_trial(CPU._replace(memory_bytes=GIB // 4), gpus=0, trials_at_a_time=1) == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow  # starts a process for each of two trainings
 def test_the_estimate_is_near_what_torch_hands_out(
     tiny_job: Callable[..., PretrainJob],

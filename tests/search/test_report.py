@@ -295,6 +295,7 @@ def test_a_picture_is_small_and_follows_the_page() -> None:
     assert plain("a" * 20 + "b" * 20, 10) == "aaaaa…bbbb"
 
 
+@pytest.mark.long
 @pytest.mark.slow  # 200 trials of 20 parameters
 def test_a_large_search_is_a_page_of_less_than_two_megabytes(
     start: Callable[..., Study], write: Callable[..., Page], tmp_path: Path

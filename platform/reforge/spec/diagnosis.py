@@ -175,7 +175,8 @@ class _Examination:
         elsewhere = next(self._schema.holders(key, self._data), None)
         if here is None and elsewhere is not None:
             return elsewhere
-        here = here or _nearest(key, unused) or _nearest(key, siblings)
+        # A slip of a letter is of the key that it looks like, though the spec has that one too.
+        here = here or _nearest(key, siblings, cutoff=0.9) or _nearest(key, unused) or _nearest(key, siblings)
         return (*spot.path[:-1], here) if here else None
 
 
