@@ -103,6 +103,7 @@ def test_what_listens_is_found() -> None:
         assert_loopback({("0.0.0.0", 1, "x"), ("127.0.0.1", 2, "y"), ("::1", 3, "z")})
 
 
+@pytest.mark.long
 def test_a_job_listens_to_this_machine_alone(
     tiny_overrides: list[str], tiny_job: Callable[..., PretrainJob], tmp_path: Path
 ) -> None:

@@ -246,6 +246,7 @@ def test_a_worker_that_waits_for_one_in_trouble_does_not_wait_for_ever(
     remove_placement_group(group)
 
 
+@pytest.mark.long
 def test_an_interrupted_search_leaves_no_process_and_goes_on_in_a_cluster_that_is_there(
     space: Path, one_learns: Overrides, ray_session: None
 ) -> None:
@@ -266,6 +267,8 @@ def test_an_interrupted_search_leaves_no_process_and_goes_on_in_a_cluster_that_i
     second = python(*words, mark=mark, RAY_ADDRESS=address)
     output, told = second.communicate()
     assert second.returncode == 0, told
-    assert "1 finished, 5 pruned" in output
+    # How many are stopped early is a matter of time: the cluster has room for more trials at once.
+    assert "all 6 trials are handed out" in output
+    assert "failed" not in output
     assert ray.cluster_resources()["CPU"] == 4
     assert wait_for(lambda: ray.available_resources().get("CPU") == 4, 20)
