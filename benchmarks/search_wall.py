@@ -82,7 +82,9 @@ def ray_tune(folder: Path, num_trials: int) -> None:
         name = tune.get_context().get_trial_id()
         fine_tune(folder, name, config["assignment"], tune.report)
 
-    ray.init(num_cpus=AT_ONCE, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    ray.init(
+        address="local", num_cpus=AT_ONCE, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
+    )
     tuner = tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         param_space={"assignment": tune.grid_search(assignments(num_trials))},
