@@ -55,7 +55,7 @@ class SearchKeeper(Watch):
 
     def ended(self, number: int) -> None:
         """What became of it; the checkpoints of trials that are no longer among the best go."""
-        self._records = {record.number: record for record in self._study.trials}
+        self._read()
         record = self._records[number]
         names = [metric.name for metric in self._options.metrics]
         values = values_of(record, self._options.metrics)
@@ -86,6 +86,11 @@ class SearchKeeper(Watch):
         ended = [self._row(record) for record in self._records.values() if record.outcome not in ("running", "waiting")]
         self._table.update([*ended, *(self._running_row(trial) for trial in running.values())], self._head())
 
+    def _read(self) -> None:
+        """What the storage says: it is asked when a trial has ended, not whenever the table is shown."""
+        self._records = {record.number: record for record in self._study.trials}
+        self._best = [record.number for record in self._study.best]
+
     def _head(self) -> SearchHead:
         records = self._records.values()
         counted = [r for r in records if not r.is_free and r.outcome not in ("running", "waiting", "added")]
@@ -99,7 +104,7 @@ class SearchKeeper(Watch):
             total=options.search.num_trials,
             seconds=self._study.seconds_used,
             budget_seconds=options.search.time_budget_seconds,
-            best=[record.number for record in self._study.best],
+            best=self._best,
             wasted=wasted / spent if spent else None,
         )
 
