@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import reforge
 from reforge.loop import StepReport
 from reforge.runs import PretrainJob, RunFolder, RunStatus, pretrain
-from reforge.runs.stop_request import Stopped, StopRequest
+from reforge.runs.stop_request import Leaving, Stopped, StopRequest
 from reforge.spec import UserError
 from reforge.tracking import read_metrics
 
@@ -166,6 +166,20 @@ def test_a_run_that_is_asked_to_stop_ends_its_step_and_goes_on_from_there(
     assert not StopRequest(folder.path).is_made()
     wait_a_second(folder)
     assert {"say": "going on from step 6 of 12"} in start(job, prepared_folder)
+    assert folder.weights.read_bytes() == whole.weights.read_bytes()
+
+
+def test_a_process_that_has_to_go_ends_its_step_and_another_goes_on_from_there(
+    whole: RunFolder, tiny_job: Callable[..., PretrainJob], prepared_folder: Path
+) -> None:
+    job = tiny_job("name=leaving")
+    folder = RunFolder(job.folder)
+    steps_left = iter([False] * 6 + [True])
+
+    with pytest.raises(Leaving, match="stopped after step 7 of 12, which is in a checkpoint"):
+        pretrain(job, folder.path, prepared_folder, CPU, is_leaving=lambda: next(steps_left))
+    assert (folder.checkpoints / "step-00000007").is_dir()
+    start(job, prepared_folder)
     assert folder.weights.read_bytes() == whole.weights.read_bytes()
 
 

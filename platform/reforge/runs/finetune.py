@@ -91,15 +91,17 @@ def finetune(
     device: torch.device,
     observe: Observer = lambda event: None,
     on_report: Callable[[StepReport], None] = lambda report: None,
+    is_leaving: Callable[[], bool] = lambda: False,
 ) -> FinetuneResult:
     """Fine-tune `job`, a single run, to its end from where `run_folder` stands; every process must call it.
 
-    `observe` gets progress events on the first process, `on_report` every report on every process. Raises UserError
-    for what stops a run and trying again would not mend.
+    `observe` gets progress events on the first process, `on_report` every report on every process; `is_leaving` is
+    asked before every step, on every process. Raises UserError for what stops a run and trying again would not mend,
+    Leaving at the end of a step before which some process was leaving.
     """
     started = time.monotonic()
     with begin_finetuning(job, RunFolder(run_folder), device, observe) as run:
-        for report in run.training():
+        for report in run.training(is_leaving):
             on_report(report)
         if job.train.keep == "best":
             run.world.on_all(lambda: take_best(run.state, run.folder))
@@ -125,8 +127,8 @@ class Finetuning:
     world: World
     observe: Observer
 
-    def training(self) -> Iterator[StepReport]:
-        """The steps that are left, kept and tracked."""
+    def training(self, is_leaving: Callable[[], bool] = lambda: False) -> Iterator[StepReport]:
+        """The steps that are left, kept and tracked, until `is_leaving` on some process."""
         tracking = Tracking(
             folder=self.folder,
             title=render(self.job),
@@ -135,6 +137,7 @@ class Finetuning:
             keep_checkpoints=1,
             observe=self.observe,
             panels=lambda board, step: None,
+            is_leaving=is_leaving,
         )
         return run_training(self.state, self.data, self.plan, self.job.optimizer, self.world, tracking)
 

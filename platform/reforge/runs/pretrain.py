@@ -54,16 +54,18 @@ def pretrain(
     device: torch.device,
     observe: Observer = lambda event: None,
     on_report: Callable[[StepReport], None] = lambda report: None,
+    is_leaving: Callable[[], bool] = lambda: False,
 ) -> PretrainResult:
     """Train `job` to its end from where `run_folder` stands; every process of the world must call it.
 
     `observe` gets progress events on the first process ({"step": ...} or {"say": line}); `on_report` gets every report
-    on every process. Raises UserError for what stops a run and trying again would not mend.
+    on every process; `is_leaving` is asked before every step, on every process. Raises UserError for what stops a run
+    and trying again would not mend, Leaving at the end of a step before which some process was leaving.
     """
     started = time.monotonic()
     with begin_pretraining(job, RunFolder(run_folder), device, observe, prepared_folder) as run:
         valid: dict[str, float] = {}
-        for report in run.training():
+        for report in run.training(is_leaving):
             on_report(report)
             valid = report.valid
         if not valid:  # killed after the last step: nothing was left to train
@@ -88,8 +90,8 @@ class Pretraining:
     world: World
     observe: Observer
 
-    def training(self) -> Iterator[StepReport]:
-        """The steps that are left, kept and tracked."""
+    def training(self, is_leaving: Callable[[], bool] = lambda: False) -> Iterator[StepReport]:
+        """The steps that are left, kept and tracked, until `is_leaving` on some process."""
         train, state = self.job.train, self.state
         tracking = Tracking(
             folder=self.folder,
@@ -99,6 +101,7 @@ class Pretraining:
             keep_checkpoints=train.keep_checkpoints,
             observe=self.observe,
             panels=lambda board, step: board.text(step, "samples", as_markdown(draw_samples(state, self.prepared))),
+            is_leaving=is_leaving,
         )
         return run_training(state, self.data, train, self.job.optimizer, self.world, tracking)
 

@@ -18,6 +18,10 @@ class Stopped(UserError):
     """The run was asked to stop, and has: everything up to its last step is in a checkpoint."""
 
 
+class Leaving(Exception):
+    """These processes have to go, and stopped as above; the run is to be gone on with by others."""
+
+
 @dataclass(frozen=True)
 class StopRequest:
     """The request to the run in `folder`."""

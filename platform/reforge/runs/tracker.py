@@ -24,7 +24,7 @@ from reforge.loop import (
     train,
 )
 from reforge.runs.folder import RunFolder, storage_errors
-from reforge.runs.stop_request import Stopped, StopRequest
+from reforge.runs.stop_request import Leaving, Stopped, StopRequest
 from reforge.spec import UserError
 from reforge.tracking import MetricsLog, TensorBoardSink, read_metrics
 
@@ -42,6 +42,7 @@ class Tracking:
     observe: gets progress events on the first process: {"step": ...}, {"note": line} of what goes as it should,
         {"say": line} of what does not
     panels: adds texts or images to TensorBoard at a step that was validated
+    is_leaving: whether this process has to go; asked on every process before each step
     """
 
     folder: RunFolder
@@ -51,6 +52,7 @@ class Tracking:
     keep_checkpoints: int
     observe: Observer
     panels: Panels
+    is_leaving: Callable[[], bool] = lambda: False
 
 
 def run_training(
@@ -59,15 +61,20 @@ def run_training(
     """Go on from the newest checkpoint to the end, a report a step; what a report is of is tracked and kept by then.
 
     Every process of the world must consume it in step; one that closes it early leaves a run that can be gone on with.
-    Raises UserError for what stops a run and trying again would not mend, Stopped where it was asked to stop.
+    Raises UserError for what stops a run and trying again would not mend, Stopped where it was asked to stop, Leaving
+    where a process has to go.
     """
     checkpoints = Checkpoints(tracking.folder.checkpoints, lambda line: tracking.observe({"say": line}))
     newest = world.on_first(checkpoints.newest_complete)
     if newest is not None:
         world.on_all(lambda: restore(state, newest))
     request = StopRequest(tracking.folder.path)
+
+    def is_asked_to_stop() -> bool:
+        return tracking.is_leaving() or (world.is_first and request.is_made())
+
     with tracker_on_first(tracking, state, plan, world) as tracker:
-        for report in train(state, data, plan, optimizer, world, lambda: world.is_first and request.is_made()):
+        for report in train(state, data, plan, optimizer, world, is_asked_to_stop):
             if tracker:
                 tracker.take(report)
             is_due = report.step % tracking.checkpoint_every_steps == 0
@@ -75,8 +82,11 @@ def run_training(
                 world.on_first(lambda: save(checkpoints, state, tracking, tracker))
             yield report
             if report.is_stopped and not report.is_last:
+                ended = f"stopped after step {report.step:,} of {last_step(plan):,}, which is in a checkpoint"
+                if not world.on_first(request.is_made):
+                    raise Leaving(ended)
                 world.on_first(request.clear)
-                raise Stopped(f"stopped after step {report.step:,} of {last_step(plan):,}, which is in a checkpoint")
+                raise Stopped(ended)
 
 
 @contextmanager
