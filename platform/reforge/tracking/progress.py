@@ -11,8 +11,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
-from types import TracebackType
 from typing import NamedTuple, Self, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -20,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from reforge.tracking.terminal import live
+from reforge.tracking.terminal import View
 
 LOG_EVERY_SECONDS = 10.0
 WINDOW_SECONDS = 600.0  # time left goes by this much of the past: evaluations count, last night's speed does not
@@ -32,7 +30,7 @@ class _State(NamedTuple):
     fields: tuple[str, ...]
 
 
-class Progress:
+class Progress(View):
     """Shows each `update` while the `with` block lasts, and leaves the last state standing after it.
 
     `total_steps` may be set anew when it is known better.
@@ -48,13 +46,12 @@ class Progress:
         start_step: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(stream)
         self.total_steps = total_steps
-        self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._started = clock()
         self.start_step = start_step
         self._log_due = -math.inf
-        self._live = live(self, self._stream)
 
     @property
     def start_step(self) -> int:
@@ -68,18 +65,6 @@ class Progress:
         # Replaced as a whole, never changed: the terminal's refresh runs in a thread of its own.
         self._latest = self._logged = _State(step, ("waiting for the first step",))
 
-    def __enter__(self) -> Self:
-        (self._live or nullcontext()).__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.__exit__(kind, error, trace)
-        elif self._latest is not self._logged:
-            self._log()
-
     def update(self, step: int, loss: float, tokens_per_second: float, lr: float) -> None:
         """Take in a finished step; `step` may go back, as it does when a lost worker's steps are done again."""
         now = self._clock()
@@ -89,12 +74,9 @@ class Progress:
         if not self._live and (step >= self.total_steps or now >= self._log_due):
             self._log()
 
-    def say(self, line: str) -> None:
-        """Print a line above the bar, or between the lines of a log."""
-        if self._live:
-            self._live.console.print(line, soft_wrap=True)
-        else:
-            print(line, file=self._stream, flush=True)
+    def _end_lines(self) -> None:
+        if self._latest is not self._logged:
+            self._log()
 
     def _log(self) -> None:
         self._logged, self._log_due = self._latest, self._clock() + LOG_EVERY_SECONDS

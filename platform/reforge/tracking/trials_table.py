@@ -15,13 +15,10 @@ Those that run, those that ended last, the best.
 """
 
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from types import TracebackType
-from typing import NamedTuple, Self, TextIO
+from typing import NamedTuple, TextIO
 
 from rich import box
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
@@ -29,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reforge.tracking.progress import duration
-from reforge.tracking.terminal import live
+from reforge.tracking.terminal import View
 from reforge.tracking.trial_columns import GAP, TrialRow, columns_for, fitting, note, score, short, short_names
 
 SUMMARY_EVERY_SECONDS = 15.0
@@ -67,7 +64,7 @@ class _State(NamedTuple):
     left: float | None
 
 
-class TrialsTable:
+class TrialsTable(View):
     """Shows each `update` while the `with` block lasts, and leaves the last state standing after it.
 
     `clock` gives seconds. One thread calls at a time. Where `stream` is no terminal it gets whole lines without control
@@ -76,7 +73,7 @@ class TrialsTable:
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = sys.stderr if stream is None else stream
+        super().__init__(stream)
         self._clock = clock
         # Replaced as a whole, never changed: the terminal's refresh runs in a thread of its own.
         self._latest: _State | None = None
@@ -84,19 +81,6 @@ class TrialsTable:
         self._summary_due = -math.inf
         self._first: SearchHead | None = None
         self._told: dict[int, str] = {}
-        self._live = live(self, self._stream)
-
-    def __enter__(self) -> Self:
-        (self._live or nullcontext()).__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.__exit__(kind, error, trace)
-        elif self._latest is not self._summarized:
-            self._summarize()
 
     def update(self, rows: Sequence[TrialRow], head: SearchHead) -> None:
         """Take in the trials so far, in the order in which they began or ended, and what holds for all of them."""
@@ -110,12 +94,9 @@ class TrialsTable:
         if self._latest.now >= self._summary_due:
             self._summarize()
 
-    def say(self, line: str) -> None:
-        """Print a line above the table, or between the lines of a log."""
-        if self._live:
-            self._live.console.print(line, soft_wrap=True)
-        else:
-            print(line, file=self._stream, flush=True)
+    def _end_lines(self) -> None:
+        if self._latest is not self._summarized:
+            self._summarize()
 
     def _left(self, head: SearchHead) -> float | None:
         """Seconds to the end by the pace of this start; the time budget may come sooner."""
