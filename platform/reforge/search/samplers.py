@@ -6,6 +6,7 @@ in the storage: the same seed gives the same suggestions, however often the proc
 """
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import ClassVar, Literal
@@ -18,7 +19,7 @@ from pydantic import Field
 from reforge.spec import Part, UserError
 
 
-class SamplerOptions(Part):
+class SamplerOptions(Part, ABC):
     """What every sampler has.
 
     seed: of the sequence of suggestions
@@ -30,9 +31,9 @@ class SamplerOptions(Part):
 
     seed: int = Field(0, ge=0)
 
+    @abstractmethod
     def build(self, seed: int, num_infeasible: int) -> BaseSampler:
         """The sampler of one draw, where `num_infeasible` earlier trials could not be trained."""
-        raise NotImplementedError
 
 
 class TPEOptions(SamplerOptions):

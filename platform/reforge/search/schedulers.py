@@ -6,6 +6,7 @@ too, is not among them: it pairs the scores of single folds, and trials of `cv` 
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -16,14 +17,14 @@ from reforge.spec import Part, one_of
 from reforge.spec.problem import Problem
 
 
-class SchedulerOptions(Part):
+class SchedulerOptions(Part, ABC):
     """What every scheduler has: a pruner."""
 
     kind: str
 
+    @abstractmethod
     def build(self) -> ReasoningPruner:
         """The pruner of a study with one metric; which way is better is the study's."""
-        raise NotImplementedError
 
     def of_trials(self, num_reports: int) -> Self:
         """The same for whole trials of so many reports, as far as the options leave open what hangs on that."""
