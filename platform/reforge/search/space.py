@@ -99,10 +99,6 @@ class Space:
         for _ in range(count):
             yield self.assignment(self.draw(random))
 
-    def feasible_share(self, samples: int, seed: int) -> float:
-        """The share of even draws that violate no constraint."""
-        return sum(not self.violated(assignment) for assignment in self.draws(samples, seed)) / samples
-
     def size(self) -> int | None:
         """How many different draws there are; None where a range is continuous."""
         if any(dimension.domain.size is None for dimension in self.dimensions):
