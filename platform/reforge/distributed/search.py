@@ -25,9 +25,10 @@ from reforge.runs.search_identity import context_of
 from reforge.runs.search_keeping import SearchKeeper
 from reforge.runs.search_results import BestTrial, finish_best, keep_best
 from reforge.runs.search_run import SearchRun
+from reforge.runs.trial_job import TrialJob
 from reforge.runs.trial_length import most_reports
 from reforge.runs.trial_memory import TrialMemory, by_size, needs_a_fit, to_measure, violations
-from reforge.runs.tune_job import TrialJob, TuneSearch
+from reforge.runs.tune_job import TuneSearch
 from reforge.search.report import write_report
 from reforge.search.study import Study
 from reforge.tracking import write_whole

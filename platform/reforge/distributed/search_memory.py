@@ -17,8 +17,9 @@ from reforge.models import Device
 from reforge.runs.build import memory_of_a_worker
 from reforge.runs.dry_run import DryRun, dry_run, dry_run_finetune
 from reforge.runs.finetune_job import FinetuneJob
+from reforge.runs.trial_job import TrialJob
 from reforge.runs.trial_memory import TrialMemory
-from reforge.runs.tune_job import TrialJob, TuneSearch
+from reforge.runs.tune_job import TuneSearch
 from reforge.spec import UserError
 
 MEMORY_FILE = "memory.json"

@@ -15,8 +15,9 @@ from reforge.runs.job import PretrainJob
 from reforge.runs.preview import Timed, preview, trial_seconds
 from reforge.runs.search_results import BestTrial, disk_bytes
 from reforge.runs.search_run import SearchRun
+from reforge.runs.trial_job import TrialJob
 from reforge.runs.trial_memory import by_size, to_measure
-from reforge.runs.tune_job import TrialJob, TuneOptions, TuneSearch, tune_problems
+from reforge.runs.tune_job import TuneOptions, TuneSearch, tune_problems
 from reforge.search import Space, compile_search
 from reforge.search.rules import scheduler_problems
 from reforge.spec import Problem, UserError, load_source

@@ -1,6 +1,5 @@
 """Two real steps that leave no run behind: does it fit, and how fast is it?"""
 
-import time
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +17,6 @@ from reforge.runs.finetune import Setup, notes, set_up, start_state
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob
 from reforge.runs.memory_measure import MemoryMeter
-from reforge.runs.memory_measure import memory_peak as memory_peak
 from reforge.runs.memory_model import KnownRows, device_of, estimate
 from reforge.tasks.answer_windows import DRAWN
 from reforge.tasks.span_model import drawn_rows
@@ -35,8 +33,6 @@ ROWS_LOOKED_AT = 200
 class DryRun:
     """Sizes, memory of one worker in bytes (estimated from the spec, measured on the device) and speed of the job.
 
-    reserved_bytes: what the GPU's allocator took from the device, unused parts of it too; on a CPU as measured
-    seconds_per_step: of the last step
     rows: of a fine-tuning, what its sets say to the estimate
     """
 
@@ -47,10 +43,8 @@ class DryRun:
     valid_tokens: int
     losses: tuple[float, ...]
     tokens_per_second: float
-    seconds_per_step: float
     estimated_bytes: int
     measured_bytes: int
-    reserved_bytes: int
     notes: tuple[str, ...]
     rows: KnownRows | None = None
 
@@ -107,10 +101,7 @@ def two_steps(
     state: LoopState, data: TrainingData, plan: Plan, optimizer: OptimizerOptions, world: World, meter: MemoryMeter
 ) -> DryRun:
     """Two steps of the loop, and what they took; the job's own figures are left at nothing."""
-    started, seconds, reports = time.perf_counter(), 0.0, []
-    for report in islice(train(state, data, plan, optimizer, world), NUM_STEPS):
-        reports.append(report)
-        seconds, started = time.perf_counter() - started, time.perf_counter()
+    reports = list(islice(train(state, data, plan, optimizer, world), NUM_STEPS))
     device = world.device
     return DryRun(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
@@ -120,10 +111,8 @@ def two_steps(
         valid_tokens=0,
         losses=tuple(report.loss for report in reports),
         tokens_per_second=reports[-1].tokens_per_second,
-        seconds_per_step=seconds,
         estimated_bytes=0,
         measured_bytes=meter.peak(),
-        reserved_bytes=meter.reserved(),
         notes=(),
     )
 

@@ -10,9 +10,8 @@ from itertools import combinations
 from typing import Any
 
 from reforge.models import Device
-from reforge.runs.finetune_job import FinetuneJob
-from reforge.runs.job import PretrainJob
 from reforge.runs.memory_model import KnownRows, MemoryEstimate, estimate
+from reforge.runs.trial_job import TrialJob
 
 GIB = 2**30
 SLOPES = (0.5, 3.0)  # beyond these a measurement was of something else
@@ -69,7 +68,7 @@ NO_FIT = MemoryFit()
 
 
 def fits(
-    job: PretrainJob | FinetuneJob,
+    job: TrialJob,
     limit_bytes: int,
     device: Device,
     fit: MemoryFit = NO_FIT,

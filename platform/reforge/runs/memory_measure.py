@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from reforge.runs.finetune_job import FinetuneJob
-from reforge.runs.job import PretrainJob
+from reforge.runs.trial_job import TrialJob
 
 if TYPE_CHECKING:
     from reforge.runs.dry_run import DryRun
@@ -46,12 +46,8 @@ class MemoryMeter:
             return torch.cuda.max_memory_allocated(self.device) - self.before
         return peak_resident_bytes() - self.before
 
-    def reserved(self) -> int:
-        """What a GPU's allocator has taken from the device, in bytes; `peak` on a CPU."""
-        return torch.cuda.max_memory_reserved(self.device) if self.device.type == "cuda" else self.peak()
 
-
-def measure_peak(job: PretrainJob | FinetuneJob, device: torch.device, prepared_folder: Path | None = None) -> "DryRun":
+def measure_peak(job: TrialJob, device: torch.device, prepared_folder: Path | None = None) -> "DryRun":
     """A dry run in a fresh process, whose memory nothing else has touched.
 
     prepared_folder: of a pre-training
@@ -65,9 +61,7 @@ def measure_peak(job: PretrainJob | FinetuneJob, device: torch.device, prepared_
             raise MemoryError("the process was ended, as the system does when memory runs out") from error
 
 
-def _measure(
-    job: PretrainJob | FinetuneJob, device_kind: str, prepared_folder: Path | None, num_threads: int
-) -> "DryRun":
+def _measure(job: TrialJob, device_kind: str, prepared_folder: Path | None, num_threads: int) -> "DryRun":
     from reforge.runs.dry_run import dry_run, dry_run_finetune
 
     torch.set_num_threads(num_threads)
@@ -81,7 +75,7 @@ def _measure(
         raise MemoryError(str(error)) from None
 
 
-def measure_handed_out(job: PretrainJob | FinetuneJob, prepared_folder: Path | None = None) -> "DryRun":
+def measure_handed_out(job: TrialJob, prepared_folder: Path | None = None) -> "DryRun":
     """A dry run on the CPU whose memory is what torch's allocator handed out at most, as it is measured on a GPU.
 
     By torch's profiler, which writes every allocation down: the run's speed is worth nothing. Nothing that was freed
@@ -96,12 +90,7 @@ def measure_handed_out(job: PretrainJob | FinetuneJob, prepared_folder: Path | N
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     changes = (event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
     most = max(accumulate(changes), default=0)
-    return replace(run, measured_bytes=most, reserved_bytes=most)
-
-
-def memory_peak(device: torch.device) -> int:
-    """Most bytes in use so far: on the GPU by torch's allocator, on the CPU by this process (resident)."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes()
+    return replace(run, measured_bytes=most)
 
 
 def forget_peak() -> bool:

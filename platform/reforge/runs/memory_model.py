@@ -23,6 +23,7 @@ from reforge.runs.encoder import Encoder, open_encoder
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob
 from reforge.runs.model_sizes import BackboneSizes, ModelSizes, finetune_sizes, pretrain_sizes
+from reforge.runs.trial_job import TrialJob
 from reforge.tokenizers import TokenizerOptions
 
 FLOAT = 4
@@ -30,7 +31,6 @@ FLOAT = 4
 OUTPUT_WIDTHS = 3
 # How far above its mean a random number of rows is looked for.
 DEVIATIONS = 2.5
-Job = PretrainJob | FinetuneJob
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ class Stage(NamedTuple):
     logits: int = 0
 
 
-def device_of(job: Job, world: World) -> Device:
+def device_of(job: TrialJob, world: World) -> Device:
     """The device that a worker of `world` has, for this job's precision."""
     precision = resolve_precision(job.train.precision, world.device)
     return Device(world.device.type, memory_of_a_worker(world), 2 if precision == "bf16" else 4)
 
 
 def estimate(
-    job: Job, device: Device, num_workers: int = 1, vocab_size: int | None = None, rows: KnownRows | None = None
+    job: TrialJob, device: Device, num_workers: int = 1, vocab_size: int | None = None, rows: KnownRows | None = None
 ) -> MemoryEstimate:
     """The peak of one of `num_workers` workers on such devices; no data are read.
 

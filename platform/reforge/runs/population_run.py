@@ -12,7 +12,8 @@ from typing import Any
 
 from reforge.runs.job import PretrainJob
 from reforge.runs.search_run import TRIALS, RunningTrial, SearchRun
-from reforge.runs.trial import TrialJob, TrialTask
+from reforge.runs.trial import TrialTask
+from reforge.runs.trial_job import TrialJob
 from reforge.runs.trial_process import Advance
 from reforge.runs.turn import Turn, drop_rounds, round_folder
 from reforge.search.population import Population

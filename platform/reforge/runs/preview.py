@@ -9,8 +9,9 @@ from typing import Any
 from reforge.runs.dry_run import DryRun
 from reforge.runs.job import PretrainJob
 from reforge.runs.memory_fit import in_gib
+from reforge.runs.trial_job import TrialJob
 from reforge.runs.trial_memory import TrialMemory, violations
-from reforge.runs.tune_job import TrialJob, TuneSearch
+from reforge.runs.tune_job import TuneSearch
 from reforge.search.space import Space
 from reforge.spec import UserError
 from reforge.tracking.hparams import label

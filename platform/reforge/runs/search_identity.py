@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from reforge.runs.tune_job import TrialJob, TuneSearch
+from reforge.runs.trial_job import TrialJob
+from reforge.runs.tune_job import TuneSearch
 
 _NOT_LEARNT = ("name", "kind")
 

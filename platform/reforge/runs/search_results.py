@@ -22,7 +22,7 @@ from reforge.runs.search_run import (
     SearchRun,
     with_micro_batch,
 )
-from reforge.runs.trial import TrialJob
+from reforge.runs.trial_job import TrialJob
 from reforge.runs.tune_job import TuneOptions
 from reforge.runs.turn import LINEAGE_FILE
 from reforge.search.records import TrialRecord

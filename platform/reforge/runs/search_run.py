@@ -14,7 +14,8 @@ from typing import Any
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob, ScaleOptions
 from reforge.runs.stop_request import StopRequest
-from reforge.runs.trial import TrialJob, TrialTask
+from reforge.runs.trial import TrialTask
+from reforge.runs.trial_job import TrialJob
 from reforge.runs.trial_process import Advance, Trouble
 from reforge.runs.tune_job import TuneSearch
 from reforge.search.options import MetricOptions

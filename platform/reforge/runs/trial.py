@@ -23,18 +23,17 @@ from reforge.models import count_parameters
 from reforge.runs.finetune import Finetuning, answer, begin_finetuning, take_best
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.folder import RunFolder
-from reforge.runs.job import PretrainJob
 from reforge.runs.memory_measure import MemoryMeter
 from reforge.runs.pretrain import Pretraining, begin_pretraining
 from reforge.runs.shared import Shared
 from reforge.runs.tracker import SECONDS
+from reforge.runs.trial_job import TrialJob
 from reforge.runs.turn import Turn, keep_round, take_over
 from reforge.search.options import MetricOptions
 from reforge.search.validations import Validation, value_of
 from reforge.tracking import MetricsLog, read_metrics
 
 GIB = 2**30
-TrialJob = FinetuneJob | PretrainJob
 Begun = Finetuning | Pretraining
 
 

@@ -3,7 +3,8 @@
 import math
 
 from reforge.runs.finetune_job import FinetuneJob
-from reforge.runs.tune_job import TrialJob, TuneSearch
+from reforge.runs.trial_job import TrialJob
+from reforge.runs.tune_job import TuneSearch
 
 _DRAWS = 8  # jobs that are looked at
 

@@ -14,7 +14,8 @@ from reforge.runs.dry_run import DryRun
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.memory_fit import NO_FIT, MemoryFit, fits, limit_of_a_trial
 from reforge.runs.memory_model import KnownRows, MemoryEstimate, estimate
-from reforge.runs.tune_job import TrialJob, TuneSearch
+from reforge.runs.trial_job import TrialJob
+from reforge.runs.tune_job import TuneSearch
 from reforge.spec import UserError
 from reforge.tracking import write_whole
 

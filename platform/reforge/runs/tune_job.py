@@ -9,6 +9,7 @@ from pydantic import Field
 
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob, RunOptions
+from reforge.runs.trial_job import TrialJob
 from reforge.search.compilation import Search
 from reforge.search.options import MetricOptions, SearchOptions
 from reforge.search.rules import population_problems
@@ -17,7 +18,6 @@ from reforge.search.space import Space
 from reforge.search.stopping import StopOptions
 from reforge.spec import Part, Problem
 
-TrialJob = FinetuneJob | PretrainJob
 TuneSearch = Search[FinetuneJob, "TuneOptions"] | Search[PretrainJob, "TuneOptions"]
 
 # What is measured of every trial beside its validation, and may be a metric.
