@@ -1,6 +1,6 @@
 """The training loop: a generator of step reports that knows neither Ray nor TensorBoard, and all of its state."""
 
-from reforge.loop.checkpoint import Checkpoints, load_tensors, named_tensors, restore
+from reforge.loop.checkpoint import Checkpoints, restore
 from reforge.loop.corpus_data import CorpusData
 from reforge.loop.evaluate import evaluate
 from reforge.loop.optimizer import OptimizerOptions
@@ -8,6 +8,7 @@ from reforge.loop.plan import Goal, Plan, TrainingData
 from reforge.loop.precision import Precision, resolve_precision
 from reforge.loop.state import Best, LoopState, seed_everything
 from reforge.loop.task_data import Assessed, LabelledSet, TaskData, assess, score
+from reforge.loop.tensors import load_tensors, named_tensors, state_tensors
 from reforge.loop.train import StepReport, TrainingDiverged, TrainOptions, is_over, last_step, train
 from reforge.loop.world import World
 
@@ -38,5 +39,6 @@ __all__ = [
     "restore",
     "score",
     "seed_everything",
+    "state_tensors",
     "train",
 ]

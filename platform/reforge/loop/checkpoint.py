@@ -15,18 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import BaseModel, Field, JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from reforge.batches.storage import MANIFEST, sync_folder, write_synced
 from reforge.loop.state import LoopState
+from reforge.loop.tensors import StateTensors, load_tensors, restore_optimizer, state_tensors
+from reforge.loop.world import World
 from reforge.spec import UserError
 
 FORMAT = 1
-MOST_SHOWN = 20  # differences between a file and a model that a message lists
 NAME = re.compile(r"step-\d{8,}")
 
 
@@ -71,9 +70,10 @@ class Checkpoints:
         """Where the checkpoint of a step lies, if there is one."""
         return self.folder / f"step-{step:08d}"
 
-    def save(self, state: LoopState, keep: int) -> Path:
+    def save(self, state: LoopState, keep: int, tensors: StateTensors | None = None) -> Path:
         """Write a checkpoint of `state`, then remove all but the `keep` newest and the best.
 
+        tensors: those of `state`, where other processes have a share of them (None: it has them all)
         Raises UserError where it cannot be written; the checkpoints before it stay as they were.
         """
         target = self.folder_of(state.step)
@@ -81,7 +81,7 @@ class Checkpoints:
         try:
             self._remove_unfinished()
             writing.mkdir(parents=True)
-            write_checkpoint(state, writing)
+            write_checkpoint(state, tensors or state_tensors(state, World()), writing)
             if target.exists():  # an incomplete one of the same step, or the same step done again
                 shutil.rmtree(target)
             writing.rename(target)
@@ -121,13 +121,12 @@ def step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def write_checkpoint(state: LoopState, folder: Path) -> None:
+def write_checkpoint(state: LoopState, tensors: StateTensors, folder: Path) -> None:
     """The files of a checkpoint into an existing, empty `folder`, the manifest last."""
-    save_file(named_tensors(state.model), folder / "model.safetensors")
-    tensors, rest = optimizer_tensors(state)
-    save_file(tensors, folder / "optimizer.safetensors")
+    save_file(tensors.weights, folder / "model.safetensors")
+    save_file(tensors.optimizer, folder / "optimizer.safetensors")
     (folder / "state.json").write_text(
-        as_json({"format": FORMAT, **state.counters(), "optimizer": rest}), encoding="utf-8"
+        as_json({"format": FORMAT, **state.counters(), "optimizer": tensors.rest}), encoding="utf-8"
     )
     files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
     for name in files:
@@ -175,62 +174,6 @@ def restore(state: LoopState, folder: Path) -> None:
     load_tensors(state.model, weights, source=folder / "model.safetensors")
     restore_optimizer(state, moments, counters["optimizer"], source=folder)
     state.restore_counters(counters)
-
-
-def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, each tensor once (reversible layers hold theirs under two names)."""
-    tensors = dict(model.named_parameters())
-    persistent = model.state_dict().keys()
-    tensors |= {name: buffer for name, buffer in model.named_buffers() if name in persistent}  # type: ignore[misc]
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-
-
-@torch.no_grad()
-def load_tensors(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
-    """Copy `tensors` into `model`; every name and shape must match, or a UserError names those that do not."""
-    ours = named_tensors(model)
-    wrong = [f"{name}: in the file only" for name in sorted(tensors.keys() - ours.keys())]
-    wrong += [f"{name}: in the model only" for name in sorted(ours.keys() - tensors.keys())]
-    for name in sorted(ours.keys() & tensors.keys()):
-        there, here = list(tensors[name].shape), list(ours[name].shape)
-        if there != here:
-            wrong.append(f"{name}: {there} in the file, {here} in the model")
-    if wrong:
-        more = [f"and {len(wrong) - MOST_SHOWN} more"] if len(wrong) > MOST_SHOWN else []
-        shown = "\n".join(f"  {line}" for line in wrong[:MOST_SHOWN] + more)
-        raise UserError(f"{source} is of another model, objective or size:\n{shown}")
-    for name, tensor in tensors.items():
-        ours[name].copy_(tensor)
-
-
-def optimizer_tensors(state: LoopState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The optimizer's tensors as `parameter/key`, and its other values as JSON holds them."""
-    tensors: dict[str, Tensor] = {}
-    rest: dict[str, Any] = {}
-    for name, parameter in state.model.named_parameters():
-        for key, value in state.optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor):
-                tensors[f"{name}/{key}"] = value.detach().contiguous()
-            else:
-                rest[f"{name}/{key}"] = value
-    return tensors, rest
-
-
-def restore_optimizer(state: LoopState, tensors: dict[str, Tensor], rest: dict[str, Any], source: Path) -> None:
-    """Give the optimizer back what `optimizer_tensors` took; raises UserError where it is of another model."""
-    by_name = dict(state.model.named_parameters())
-    for path, value in {**tensors, **rest}.items():
-        name, _, key = path.rpartition("/")
-        parameter = by_name.get(name)
-        if parameter is None:
-            raise UserError(f"{source}: the optimizer's {path} is of no parameter of the model")
-        if isinstance(value, Tensor) and value.shape not in (parameter.shape, ()):
-            there, here = list(value.shape), list(parameter.shape)
-            raise UserError(f"{source}: the optimizer's {path} is {there} in the file, its parameter {here}")
-        if isinstance(value, Tensor):
-            # Fused AdamW wants its step counter beside the parameter.
-            value = value.to(parameter.device)
-        state.optimizer.state[parameter][key] = value
 
 
 def describe_file(path: Path) -> dict[str, Any]:

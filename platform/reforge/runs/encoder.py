@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from reforge.loop import named_tensors
-from reforge.loop.checkpoint import MOST_SHOWN
+from reforge.loop.tensors import MOST_SHOWN
 from reforge.models import AnyBackbone, Backbone, BackboneOptions, Frame
 from reforge.models.depth import parameter_depths
 from reforge.objectives import AnyObjective, ObjectiveOptions

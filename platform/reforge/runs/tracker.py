@@ -21,6 +21,7 @@ from reforge.loop import (
     World,
     last_step,
     restore,
+    state_tensors,
     train,
 )
 from reforge.runs.folder import RunFolder, storage_errors
@@ -79,7 +80,7 @@ def run_training(
                 tracker.take(report)
             is_due = report.step % tracking.checkpoint_every_steps == 0
             if report.is_last or report.is_best or report.is_stopped or is_due:
-                world.on_first(lambda: save(checkpoints, state, tracking, tracker))
+                save(checkpoints, state, world, tracking, tracker)
             yield report
             if report.is_stopped and not report.is_last:
                 ended = f"stopped after step {report.step:,} of {last_step(plan):,}, which is in a checkpoint"
@@ -106,11 +107,21 @@ def tracker_on_first(tracking: Tracking, state: LoopState, plan: Plan, world: Wo
             tracker.close()
 
 
-def save(checkpoints: Checkpoints, state: LoopState, tracking: Tracking, tracker: "Tracker | None") -> None:
-    """Write a checkpoint; raises UserError where it, or the curves since the last one, cannot be written."""
-    if tracker:
-        tracker.flush()  # a resume goes on after this step: what leads up to it must be on disk
-    checkpoints.save(state, tracking.keep_checkpoints)
+def save(
+    checkpoints: Checkpoints, state: LoopState, world: World, tracking: Tracking, tracker: "Tracker | None"
+) -> None:
+    """Write a checkpoint; every process must call it, as each may hold a share of the state.
+
+    Raises UserError where it, or the curves since the last one, cannot be written.
+    """
+    tensors = state_tensors(state, world)
+
+    def write() -> None:
+        if tracker:
+            tracker.flush()  # a resume goes on after this step: what leads up to it must be on disk
+        checkpoints.save(state, tracking.keep_checkpoints, tensors)
+
+    world.on_first(write)
 
 
 class Tracker:
