@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reforge.search.durations import seconds_in
 from reforge.search.stopping import PlateauOptions, Reached, Stop, StopOptions, ThresholdOptions, stop
 from reforge.spec import SpecError, load_source, validate
+from reforge.spec.durations import seconds_in
 
 
 def history(values: Sequence[float], seconds: float = 60.0) -> list[Reached]:

@@ -65,21 +65,28 @@ def cpu_quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
 
 @dataclass(frozen=True)
 class WorkerShape:
-    """What each worker gets."""
+    """How many workers there are at most, what each gets, and how many there have to be."""
 
     num_workers: int
     cpus: int
     gpus: float
+    least_workers: int
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether their number may change."""
+        return self.least_workers < self.num_workers
 
 
 def worker_shape(scale: ScaleOptions, resources: Resources) -> WorkerShape:
     """`scale` with every `auto` resolved on `resources`."""
     one_if_any = 1.0 if resources.num_gpus else 0.0
     gpus = one_if_any if scale.gpus_per_worker == "auto" else scale.gpus_per_worker
-    num_workers = _auto_workers(scale, gpus, resources) if scale.num_workers == "auto" else scale.num_workers
+    num_workers = _auto_workers(scale, gpus, resources) if scale.num_workers == "auto" else scale.most_workers
     equal_share = max(1, resources.num_cpus // num_workers)
     cpus = equal_share if scale.cpus_per_worker == "auto" else scale.cpus_per_worker
-    return WorkerShape(num_workers, cpus, gpus)
+    least = scale.least_workers if isinstance(scale.num_workers, tuple) else num_workers
+    return WorkerShape(num_workers, cpus, gpus, least)
 
 
 def _auto_workers(scale: ScaleOptions, gpus: float, resources: Resources) -> int:
@@ -94,11 +101,11 @@ def fits(resources: Resources) -> Callable[[ScaleOptions], Iterable[Problem]]:
 
     def check(scale: ScaleOptions) -> Iterable[Problem]:
         shape = worker_shape(scale, resources)
-        if shape.num_workers * shape.cpus > resources.num_cpus:
+        if shape.least_workers * shape.cpus > resources.num_cpus:
             each = "" if scale.cpus_per_worker == "auto" else f" of {shape.cpus} CPUs each"
             rule = f"workers{each} need at most the {resources.num_cpus} CPUs that {resources.name} has"
             yield Problem(("scale", "num_workers"), rule, scale.num_workers)
-        if shape.num_workers * shape.gpus > resources.num_gpus:
+        if shape.least_workers * shape.gpus > resources.num_gpus:
             limit = f"at most the {resources.num_gpus} GPUs that {resources.name} has"
             rule = f"workers of {shape.gpus:g} GPUs each need {limit}"
             yield Problem(("scale", "num_workers"), rule, scale.num_workers)

@@ -9,16 +9,19 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
+from ray.actor import ActorHandle
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 from ray.train.torch import get_device
 
 from reforge.distributed import arguments
 from reforge.distributed.cluster import Resources, start_if_none, worker_shape
+from reforge.distributed.leaving import is_leaving, watching
 from reforge.distributed.progress import ProgressReader, ProgressSender
 from reforge.distributed.shared_storage import check_nodes, check_workers, mark
 from reforge.distributed.stopping import stoppable
@@ -29,7 +32,7 @@ from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.finetune_results import FinetuneResult
 from reforge.runs.job import ScaleOptions
 from reforge.runs.members import Summary, finished, result_of, summarise
-from reforge.runs.stop_request import Stopped
+from reforge.runs.stop_request import Leaving, Stopped
 from reforge.spec import UserError
 from reforge.tracking import Lines, Progress
 
@@ -119,27 +122,19 @@ def _run_tasks(
 ) -> None:
     with ProgressReader(Progress(1) if len(members) == 1 else Lines()) as reader:
         running: dict[ray.ObjectRef, _Member] = {}
+        start = partial(_start_task, reader.board, len(members), resources)
         try:
             for member in members:
-                shape = worker_shape(_shared(member.spec.scale, len(members), resources), resources)
-                config = {
-                    "job": member.spec,
-                    "run": member.spec.folder.absolute(),
-                    "board": reader.board,
-                    "prefix": f"{member.label}: " if len(members) > 1 else "",
-                    "cwd": str(Path.cwd()),
-                    "marks": mark([("run.storage", member.spec.run.folder)]),
-                }
-                task = _finetune_task.options(
-                    num_cpus=shape.cpus, num_gpus=shape.gpus, max_retries=member.spec.scale.max_failures
-                )
-                running[task.remote(config, shape.cpus)] = member
+                running[start(member)] = member
             while running:
                 [reference], _ = ray.wait(list(running), num_returns=1)
                 member = running.pop(reference)
                 try:
                     keep(member, FinetuneResult.from_json(ray.get(reference)))
                 except RayTaskError as error:
+                    if isinstance(error.cause, Leaving):
+                        running[start(member)] = member
+                        continue
                     if isinstance(error.cause, Stopped):
                         arguments.say(f"{member.label}: {error.cause}" if member.label else str(error.cause))
                         ray.wait(list(running), num_returns=len(running), timeout=STOP_SECONDS)  # asked as well
@@ -153,6 +148,21 @@ def _run_tasks(
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+
+
+def _start_task(board: ActorHandle, num_runs: int, resources: Resources, member: _Member) -> ray.ObjectRef:
+    shape = worker_shape(_shared(member.spec.scale, num_runs, resources), resources)
+    config = {
+        "job": member.spec,
+        "run": member.spec.folder.absolute(),
+        "board": board,
+        "prefix": f"{member.label}: " if num_runs > 1 else "",
+        "cwd": str(Path.cwd()),
+        "marks": mark([("run.storage", member.spec.run.folder)]),
+    }
+    retries = member.spec.scale.max_failures
+    task = _finetune_task.options(num_cpus=shape.cpus, num_gpus=shape.gpus, max_retries=retries)
+    return task.remote(config, shape.cpus)
 
 
 def _first_line(error: Exception) -> str:
@@ -171,14 +181,15 @@ def _finetune_task(config: dict[str, Any], num_cpus: int) -> dict[str, Any]:
     torch.set_num_threads(num_cpus)
     check_workers(config["marks"])
     device = torch.device("cuda", 0) if ray.get_gpu_ids() else torch.device("cpu")
-    return asdict(_finetune(config, device))
+    with watching():
+        return asdict(_finetune(config, device))
 
 
 def _finetune(config: dict[str, Any], device: torch.device) -> FinetuneResult:
     with suppress(OSError):  # on another node: the paths that are left are absolute, or of the job's working directory
         os.chdir(config["cwd"])
     observe = ProgressSender(config["board"], config["prefix"])
-    return finetune(config["job"], config["run"], device, observe)
+    return finetune(config["job"], config["run"], device, observe, is_leaving=is_leaving)
 
 
 def dry_run_of_finetuning(job: FinetuneJob, resources: Resources) -> DryRun:

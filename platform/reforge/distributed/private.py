@@ -43,8 +43,6 @@ def start_private(num_cpus: int, num_gpus: int, with_dashboard: bool = False) ->
     if not any(name in os.environ for name in _TOKENS):
         # Else Ray would take that in ~/.ray/auth_token, which it makes readable for every user of the machine.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    # Nothing takes this machine away: the process that would watch for it only delays every start.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     folder = _own_folder() if with_dashboard else None
     options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "include_dashboard": with_dashboard, "_temp_dir": folder}
     for attempt in range(_ATTEMPTS):

@@ -1,10 +1,12 @@
 """Pre-training under Ray Train: the same `runs.pretrain` in every worker of a data-parallel group."""
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import ray.train
 import torch
@@ -12,19 +14,24 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from reforge.distributed.arguments import say
-from reforge.distributed.cluster import Resources, worker_shape
+from reforge.distributed.cluster import Resources, WorkerShape, worker_shape
+from reforge.distributed.leaving import is_leaving, watching
 from reforge.distributed.meeting import MeetingConfig
 from reforge.distributed.progress import ProgressReader, ProgressSender
+from reforge.distributed.regrouping import Announcements, StepsEndFirst
 from reforge.distributed.shared_storage import Mark, check_workers, mark
 from reforge.distributed.stopping import in_thread, stoppable
 from reforge.loop import StepReport
 from reforge.runs import DryRun, PretrainJob, PretrainResult, dry_run, pretrain
 from reforge.runs.job import ScaleOptions
-from reforge.runs.stop_request import Stopped
+from reforge.runs.stop_request import Leaving, Stopped
 from reforge.spec import UserError
 from reforge.tracking import Progress
 
-T = TypeVar("T")
+# How often it is looked whether there is room for more workers. Forming another group takes some 20 s.
+RESIZE_EVERY_SECONDS = 60.0
+# Room that is there is given in a second or two; where it is not, the number of workers is thought over.
+START_SECONDS = 20.0
 
 
 def train_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) -> PretrainResult:
@@ -64,28 +71,32 @@ def run_group(
 ) -> dict[str, Any]:
     """Run `work` on a group of workers; the first one's answer. A UserError in the workers is raised here.
 
-    Raises KeyboardInterrupt where the workers were asked to stop and have.
+    A group that has to leave, because a node is about to go, is followed by another. Raises KeyboardInterrupt where the
+    workers were asked to stop and have.
     `notes` is where Ray keeps its own; our checkpoints, which it does not know, are in the run's folder. `marks` are of
     the folders that every worker must see.
     """
     shape = worker_shape(scale, resources)
-    trainer = TorchTrainer(
-        _catching_user_errors,
-        train_loop_config={"work": work, "config": config, "cpus": shape.cpus, "marks": marks},
-        torch_config=MeetingConfig(backend="nccl" if shape.gpus else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=shape.num_workers,
-            use_gpu=shape.gpus > 0,
-            resources_per_worker={"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})},
-        ),
-        run_config=RunConfig(
-            storage_path=str(notes),
-            name=name,
-            failure_config=FailureConfig(max_failures=scale.max_failures),
-        ),
-    )
-    # In the main thread Ray Train would take Ctrl-C over, and end the workers where they are.
-    answer: dict[str, Any] = in_thread(lambda: trainer.fit().return_value)
+    board = config.get("board")
+    answer: dict[str, Any] = {"leaving": ""}
+    tell_controller(scale)
+    while "leaving" in answer:
+        trainer = TorchTrainer(
+            _catching_user_errors,
+            train_loop_config={"work": work, "config": config, "cpus": shape.cpus, "marks": marks},
+            torch_config=MeetingConfig(backend="nccl" if shape.gpus else "gloo", timeout_s=scale.hang_seconds),
+            scaling_config=scaling(shape),
+            run_config=RunConfig(
+                storage_path=str(notes),
+                name=name,
+                failure_config=FailureConfig(max_failures=scale.max_failures),
+                callbacks=[StepsEndFirst(), *([Announcements(board, shape.num_workers)] if board else [])],
+            ),
+        )
+        # In the main thread Ray Train would take Ctrl-C over, and end the workers where they are.
+        answer = in_thread(partial(_fit, trainer))
+        if "leaving" in answer:
+            say(f"a node is about to go: {answer['leaving']}; going on without it")
     if "stopped" in answer:
         say(answer["stopped"])
         raise KeyboardInterrupt
@@ -94,14 +105,40 @@ def run_group(
     return answer
 
 
+def _fit(trainer: TorchTrainer) -> dict[str, Any]:
+    answer: dict[str, Any] = trainer.fit().return_value
+    return answer
+
+
+def scaling(shape: WorkerShape) -> ScalingConfig:
+    """How many workers of what size Ray Train starts."""
+    return ScalingConfig(
+        num_workers=(shape.least_workers, shape.num_workers) if shape.is_elastic else shape.num_workers,
+        use_gpu=shape.gpus > 0,
+        resources_per_worker={"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})},
+        elastic_resize_monitor_interval_s=RESIZE_EVERY_SECONDS,
+    )
+
+
+def tell_controller(scale: ScaleOptions) -> None:
+    """Set what Ray Train's controller takes from the environment of whoever starts it, and from nowhere else."""
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(scale.hang_seconds)
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(START_SECONDS)
+    # It would count a run that ends early for a node's sake as finished; and it delays every start.
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
+
+
 def _catching_user_errors(config: dict[str, Any]) -> dict[str, Any]:
     # What a user has to mend would fail again in the same way: it must not use up the retries.
     torch.set_num_threads(config["cpus"])
     try:
         check_workers(config["marks"])
-        answer: dict[str, Any] = config["work"](config["config"])
+        with watching():
+            answer: dict[str, Any] = config["work"](config["config"])
     except Stopped as stopped:
         return {"stopped": str(stopped)}
+    except Leaving as leaving:
+        return {"leaving": str(leaving)}
     except UserError as error:
         return {"user_error": str(error)}
     return answer
@@ -113,7 +150,8 @@ def _pretrain_worker(config: dict[str, Any]) -> dict[str, Any]:
             ray.train.report({"step": report.step, "loss": report.loss, **report.valid})
 
     observe = ProgressSender(config["board"])
-    return asdict(pretrain(config["job"], config["run"], config["prepared"], get_device(), observe, on_report))
+    where = config["run"], config["prepared"], get_device()
+    return asdict(pretrain(config["job"], *where, observe, on_report, is_leaving))
 
 
 def _dry_run_worker(config: dict[str, Any]) -> dict[str, Any]:

@@ -158,8 +158,8 @@ class FinetuneJob(Part):
             for key in ("model", "tokenizer"):
                 if getattr(self, key) is not None:
                     yield Problem((key,), "must be left out where encoder.run is given: it is that run's")
-        if self.train.batch_size < self.scale.least_workers:
-            rule = f"must hold at least one row for each of {self.scale.num_workers} workers"
+        if self.train.batch_size < self.scale.most_workers:
+            rule = f"must hold at least one row for each of {self.scale.most_workers} workers"
             yield Problem(("train", "batch_size"), rule, self.train.batch_size)
 
     def _data_problems(self) -> Iterator[Problem]:

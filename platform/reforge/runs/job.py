@@ -13,6 +13,7 @@ from reforge.loop import OptimizerOptions, TrainOptions, last_step
 from reforge.models import AnyBackbone
 from reforge.objectives import AnyObjective
 from reforge.spec import Part, Problem
+from reforge.spec.durations import duration_problems, seconds_in
 from reforge.tokenizers import AnyTokenizer
 
 
@@ -20,21 +21,29 @@ class ScaleOptions(Part):
     """The `scale:` section: how many processes train together and what each may use.
 
     `auto` workers are one for each GPU of the cluster or, where it has none, one for each CPU, but at most four. `auto`
-    CPUs are an equal share of the cluster's; `auto` GPUs are one each where the cluster has GPUs.
+    CPUs are an equal share of the cluster's; `auto` GPUs are one each where the cluster has GPUs. Two numbers, [1, 8],
+    are the fewest and the most workers: as many train as there is room for, fewer when nodes leave and more when some
+    come, on the same global batches and learning rates.
 
+    hang_timeout: a worker that the others have waited for so long (45s, 10m, 1h) is given up like one that died
     prepare_workers: how many parts of a corpus are prepared at once, each on one CPU; `auto` takes all CPUs
     """
 
-    num_workers: int | Literal["auto"] = 1
+    num_workers: int | Literal["auto"] | tuple[int, int] = 1
     cpus_per_worker: int | Literal["auto"] = "auto"
     gpus_per_worker: float | Literal["auto"] = "auto"
     max_failures: int = Field(3, ge=0)
+    hang_timeout: str = "10m"
     prepare_workers: int | Literal["auto"] = "auto"
 
     def problems(self) -> Iterator[Problem]:
         """There is a worker; numbers of devices are not negative."""
-        if self.num_workers != "auto" and self.num_workers < 1:
+        yield from duration_problems(("hang_timeout",), self.hang_timeout)
+        if isinstance(self.num_workers, int) and self.num_workers < 1:
             yield Problem(("num_workers",), "must be auto or at least 1", self.num_workers)
+        if isinstance(self.num_workers, tuple) and not 1 <= self.num_workers[0] <= self.num_workers[1]:
+            rule = "must be the fewest and the most workers, as [1, 8]"
+            yield Problem(("num_workers",), rule, list(self.num_workers))
         if self.cpus_per_worker != "auto" and self.cpus_per_worker < 1:
             yield Problem(("cpus_per_worker",), "must be auto or at least 1", self.cpus_per_worker)
         if self.gpus_per_worker != "auto" and self.gpus_per_worker < 0:
@@ -45,7 +54,19 @@ class ScaleOptions(Part):
     @property
     def least_workers(self) -> int:
         """How many workers there are at least."""
+        return self.num_workers[0] if isinstance(self.num_workers, tuple) else self.most_workers
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers there are at most, as far as the spec says; `auto` counts as one."""
+        if isinstance(self.num_workers, tuple):
+            return self.num_workers[1]
         return 1 if self.num_workers == "auto" else self.num_workers
+
+    @property
+    def hang_seconds(self) -> float:
+        """`hang_timeout` in seconds."""
+        return seconds_in(self.hang_timeout)
 
 
 class RunOptions(Part):
@@ -116,8 +137,8 @@ class PretrainJob(Part):
         path = ("train", "global_batch_tokens")
         if tokens % block and self.data.batches == "packed":
             yield Problem(path, f"must be a multiple of data.block_tokens ({block})", tokens)
-        elif tokens // block < self.scale.least_workers:
-            rule = f"must hold at least one block of {block} tokens for each of {self.scale.num_workers} workers"
+        elif tokens // block < self.scale.most_workers:
+            rule = f"must hold at least one block of {block} tokens for each of {self.scale.most_workers} workers"
             yield Problem(path, rule, tokens)
 
     def micro_batch_tokens(self, num_workers: int) -> int:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from reforge.search.durations import duration_problems, seconds_in
 from reforge.search.samplers import SAMPLERS, SamplerOptions, TPEOptions
 from reforge.spec import Part, one_of
+from reforge.spec.durations import duration_problems, seconds_in
 from reforge.spec.problem import Problem
 
 if TYPE_CHECKING:

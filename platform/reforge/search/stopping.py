@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from reforge.search.durations import duration_problems, seconds_in
 from reforge.spec import Part
+from reforge.spec.durations import duration_problems, seconds_in
 from reforge.spec.problem import Problem
 
 Mode = Literal["max", "min"]
