@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from reforge.objectives.masking import MaskingOptions
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob, RunOptions
 from reforge.runs.trial_job import TrialJob
@@ -22,6 +23,7 @@ TuneSearch = Search[FinetuneJob, "TuneOptions"] | Search[PretrainJob, "TuneOptio
 
 # What is measured of every trial beside its validation, and may be a metric.
 FACTS = ("num_parameters", "peak_memory_gib", "seconds_trained")
+HOW_TO_HIDE = frozenset(f"objective.{name}" for name in MaskingOptions.model_fields)
 LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte", "mse", *FACTS)
 
 
@@ -177,6 +179,9 @@ def _not_comparable(short: str, jobs: Sequence[TrialJob], searched: set[str]) ->
     if vocabulary and per_token and is_of_tokens:
         instead = "valid/bits_per_byte" if is_pretraining else "the task's own metrics"
         return f"{vocabulary[0]} is searched, and smaller vocabularies have easier tokens; take {instead}"
+    masking = sorted(path for path in searched if path in HOW_TO_HIDE)
+    if masking and is_pretraining and short not in ("nsp_loss", "nsp_accuracy", "relative_discriminator_loss"):
+        return f"{masking[0]}, which is searched, decides how hard the hidden tokens are to tell"
     weights = sorted(path for path in searched if path.startswith("objective.") and path.endswith("_weight"))
     smoothing = sorted(searched & {"task.label_smoothing", "task.class_weights"})
     if short == "loss" and (weights or smoothing):
