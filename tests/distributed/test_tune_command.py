@@ -129,6 +129,15 @@ def test_metrics_that_smaller_vocabularies_win(failing: Failing, metric: str) ->
     assert load_search(Path("s.yaml"), [], PretrainJob, HERE).options.metrics[0].insist
 
 
+@pytest.mark.parametrize("metric", [LOSS, "metric: {name: valid/bits_per_byte, mode: min}\n"])
+def test_metrics_that_less_masking_wins(failing: Failing, metric: str) -> None:
+    masking = "space: {objective.mask_prob: [0.1, 0.3]}\n"
+    err = failing(metric + masking, base="tiny")
+    assert "is not comparable between trials: objective.mask_prob, which is searched, decides how hard" in err
+    write(metric.replace("}", ", insist: true}") + masking, "tiny")
+    assert load_search(Path("s.yaml"), [], PretrainJob, HERE).options.metrics[0].insist
+
+
 def test_of_folds_the_test_sets_may_be_asked_for(folder: Path) -> None:
     write("metric: {name: test/accuracy}\ncv: {folds: 3}\ndata: {test_fraction: 0.0}\n" + RATES)
     assert load_search(Path("s.yaml"), [], FinetuneJob, HERE).options.metrics[0].name == "test/accuracy"
@@ -152,6 +161,17 @@ def test_of_folds_the_test_sets_may_be_asked_for(folder: Path) -> None:
 )
 def test_a_wrong_section(failing: Failing, sections: str, said: str) -> None:
     assert said in failing(ACCURACY + RATES + sections)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["search: {num_trials: 0}", "scheduler: {kind: ahsa}", "schedular: {kind: asha}", "resources: {cpus: many}"],
+)
+def test_a_metric_is_held_against_the_jobs_beside_a_wrong_section(failing: Failing, wrong: str) -> None:
+    err = failing("metric: [{name: valid/acuracy}, {name: valid/loss, mode: min}]\n" + RATES + wrong + "\n")
+    assert err.startswith("2 problems in s.yaml:\n")
+    assert "s.yaml:4: metric[0].name: must be one of valid/accuracy" in err
+    assert f"s.yaml:6: {wrong.split(':')[0]}" in err
 
 
 def test_a_scheduler_has_one_metric(failing: Failing) -> None:

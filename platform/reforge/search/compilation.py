@@ -12,7 +12,7 @@ How the job of a search composes it:
     job = search.job(search.space.assignment(values))               # raises SpecError where its own rules forbid it
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -95,19 +95,28 @@ def compile_search(
     problems = [*source.problems, *wrong_base(source, job)]
     if len(problems) > len(source.problems):  # held against another kind of job, every name would be unknown
         raise SpecError(problems, source.name)
-    told = None
+    space, found = compile_space(sections, job, checks)
+
+    def search_with(told: O) -> Search[J, O]:
+        return Search(told, space, sections.base, job, source, checks)
+
+    def fit(told: O) -> Iterator[Problem]:
+        search = search_with(told)
+        for problem in rules(told, space, _base_job(search) if found else _some_jobs(search)):
+            yield _placed(problem, source)
+
     try:
-        told = validate(options, sections.rest)
+        search = search_with(validate(options, sections.rest, [fit]))
     except SpecError as error:
         problems += error.problems
-    space, found = compile_space(sections, job, checks)
-    if told is not None:
-        search = Search(told, space, sections.base, job, source, checks)
-        problems += rules(told, space, _base_job(search) if found else _some_jobs(search))
-    if told is None or problems or found:
-        placed = [replace(each, place=each.place or source.place(each.path)) for each in (*problems, *found)]
+    if problems or found:
+        placed = [_placed(each, source) for each in (*problems, *found)]
         raise SpecError({str(each): each for each in placed}.values(), source.name)
     return search
+
+
+def _placed(problem: Problem, source: Source) -> Problem:
+    return replace(problem, place=problem.place or source.place(problem.path))
 
 
 def _some_jobs(search: Search[J, O]) -> list[J]:
