@@ -14,14 +14,15 @@ import ray
 from ray._private.state import actors
 from ray.util import placement_group_table
 
+from reforge.distributed.search import open_study
+from reforge.models import Device
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.population_run import PopulationRun
-from reforge.runs.search_identity import context_of
+from reforge.runs.trial_memory import TrialMemory
 from reforge.runs.trial_process import TrialProcess
 from reforge.runs.tune_job import TuneOptions, TuneSearch, tune_problems
 from reforge.search import compile_search
 from reforge.search.records import TrialRecord
-from reforge.search.study import Study
 from reforge.spec import load_source
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # starts Ray
@@ -38,7 +39,7 @@ space:
 scheduler: {{kind: pbt}}
 search: {{num_trials: 4, max_concurrent: 2, sampler: {{kind: random, seed: 1}}}}
 """
-
+PLENTY = TrialMemory(Device("cpu", 2**40, 4), limit_bytes=2**40)
 
 Words = Callable[[str], list[str]]
 
@@ -57,23 +58,9 @@ def loaded(words: list[str]) -> TuneSearch:
     return search
 
 
-def opened(search: TuneSearch) -> Study:
-    options = search.options
-    return Study(
-        options.name,
-        search.space,
-        options.search,
-        options.metrics,
-        options.study_storage,
-        search.violated,
-        context_of(search),
-        options.scheduler,
-    )
-
-
 def without_ray(search: TuneSearch) -> tuple[TrialRecord, ...]:
     """What becomes of the trials, one at a time."""
-    study = opened(search)
+    study = open_study(search, PLENTY)
     run, process = PopulationRun(search, study), TrialProcess(str(Path.cwd()), 1, 0.0)
     while (task := run.next_trial()) is not None:
         process.begin(task)
@@ -102,7 +89,7 @@ def test_a_population_on_two_actors(words: Words) -> None:
     process = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     assert "4 finished" in process.stdout
-    study = opened(search)
+    study = open_study(search, PLENTY)
     records = study.trials
     assert 1 <= sum(len(record.lineage) for record in records) <= 2, "one in each of two rounds"
     assert told(records) == told(without_ray(loaded(words("without-ray"))))

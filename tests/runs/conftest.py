@@ -1,14 +1,28 @@
-"""Runs that are fine-tuned for real, to be asked and scored."""
+"""Runs that are fine-tuned for real, to be asked and scored; searches that are driven in this process."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from reforge.runs.finetune import finetune
 from reforge.runs.finetune_job import FinetuneJob
+from reforge.runs.job import PretrainJob
+from reforge.runs.population_run import PopulationRun
+from reforge.runs.search_run import SearchRun
+from reforge.runs.trial_process import TrialProcess
+from reforge.runs.tune_job import TuneOptions, TuneSearch, tune_problems
+from reforge.search.compilation import compile_search
+from reforge.search.records import TrialRecord
+from reforge.search.study import Study
+from reforge.spec import load_source
+
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +69,84 @@ def _article(number: int) -> dict[str, object]:
     answer = {"text": "on the table", "answer_start": context.index("on the table")}
     question = {"id": f"q{number}", "question": f"where is the {things[number]}", "answers": [answer]}
     return {"title": things[number], "paragraphs": [{"context": context, "qas": [question]}]}
+
+
+@dataclass
+class Searched:
+    """A search in a folder of its own, and how it is driven."""
+
+    search: TuneSearch
+    prepared: Path | None = None
+
+    @property
+    def options(self) -> TuneOptions:
+        return self.search.options
+
+    def trial(self, number: int) -> Path:
+        return self.options.folder / "trials" / f"{number:04d}"
+
+    def study(self) -> Study:
+        options = self.options
+        return Study(
+            options.name,
+            self.search.space,
+            options.search,
+            options.metrics,
+            options.study_storage,
+            self.search.violated,
+            scheduler=options.scheduler,
+        )
+
+    def run(self) -> SearchRun:
+        study = self.study()
+        kind = SearchRun if study.population is None else PopulationRun
+        return kind(self.search, study, lambda job: self.prepared)
+
+    def moments(self, run: SearchRun, at_once: int = 1) -> Iterator[str]:
+        """Drives it to its end, so many trials at a time; stops at each moment at which its driver may die."""
+        processes = [TrialProcess(str(Path.cwd()), 1, 0.0) for _ in range(at_once)]
+        busy: dict[int, int] = {}
+        try:
+            for place in cycle(range(at_once)):
+                process = processes[place]
+                if place not in busy:
+                    task = run.next_trial()
+                    if task is None and not busy and not run.is_waiting:
+                        return
+                    assert task is not None or busy, "nobody trains, and all wait"
+                    if task is not None:
+                        yield "asked"
+                        busy[place] = task.number
+                        process.begin(task)
+                else:
+                    advance = process.advance()
+                    yield "trained"
+                    if run.judge(busy[place], advance):
+                        del busy[place]
+                    yield "judged"
+        finally:
+            for process in processes:
+                process.end()
+
+    def drive(self, at_once: int = 1) -> tuple[TrialRecord, ...]:
+        """To its end; what became of its trials."""
+        run = self.run()
+        for _ in self.moments(run, at_once):
+            pass
+        return run.study.trials
+
+
+@pytest.fixture
+def searching(tmp_path: Path, reviews_file: Path, corpus_file: Path, prepared_folder: Path) -> Callable[..., Searched]:
+    """The sections of a search over the tiny fine-tuning, or pre-training, as YAML -> the search."""
+
+    def make(text: str, base: str = "tiny_finetune", name: str = "s") -> Searched:
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(f"kind: tune\nname: {name}\nextends: {TESTS / base}.yaml\n{text}", encoding="utf-8")
+        job: Any = FinetuneJob if base == "tiny_finetune" else PretrainJob
+        data = f"data.train.path={reviews_file}" if job is FinetuneJob else f"data.corpus.path={corpus_file}"
+        source = load_source(file, [data, f"run.storage={tmp_path / 'runs'}"], dotted=("space",))
+        search: Any = compile_search(source, job, TuneOptions, rules=tune_problems)
+        return Searched(search, prepared_folder if job is PretrainJob else None)
+
+    return make

@@ -1,8 +1,7 @@
 """Populations of real trials in this process: what one takes over from another, and drivers that die at any moment."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,10 @@ import pytest
 
 from reforge.loop.checkpoint import describe_file
 from reforge.runs import trial, turn
-from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.folder import RunFolder
-from reforge.runs.job import PretrainJob
-from reforge.runs.population_run import PopulationRun
-from reforge.runs.trial_process import TrialProcess
-from reforge.runs.tune_job import TuneOptions, TuneSearch, tune_problems
-from reforge.search.compilation import compile_search
-from reforge.search.study import Study
-from reforge.spec import SpecError, load_source
+from reforge.spec import SpecError
 from reforge.tracking import read_metrics
 
-TESTS = Path(__file__).parents[1]
 RATES = (1e-2, 1e-3, 3e-2, 1e-7)  # the last learns nothing
 SECTIONS = f"""\
 metric: {{name: valid/loss, mode: min}}
@@ -37,80 +28,7 @@ search:
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
-@dataclass
-class Searched:
-    """A search in a folder of its own."""
-
-    search: TuneSearch
-    prepared: Path | None = None
-
-    def run(self) -> PopulationRun:
-        options = self.search.options
-        study = Study(
-            options.name,
-            self.search.space,
-            options.search,
-            options.metrics,
-            options.study_storage,
-            self.search.violated,
-            scheduler=options.scheduler,
-        )
-        return PopulationRun(self.search, study, lambda job: self.prepared)
-
-    def trial(self, number: int) -> Path:
-        return self.search.options.folder / "trials" / f"{number:04d}"
-
-
-Searching = Callable[..., Searched]
-
-
-@pytest.fixture
-def searching(tmp_path: Path, reviews_file: Path, corpus_file: Path, prepared_folder: Path) -> Searching:
-    """The sections of a search over the tiny fine-tuning, or pre-training -> the search."""
-
-    def make(text: str = SECTIONS, base: str = "tiny_finetune", name: str = "s") -> Searched:
-        file = tmp_path / f"{name}.yaml"
-        file.write_text(f"kind: tune\nname: {name}\nextends: {TESTS / base}.yaml\n{text}", encoding="utf-8")
-        job: Any = FinetuneJob if base == "tiny_finetune" else PretrainJob
-        data = f"data.train.path={reviews_file}" if job is FinetuneJob else f"data.corpus.path={corpus_file}"
-        source = load_source(file, [data, f"run.storage={tmp_path / 'runs'}"], dotted=("space",))
-        search: Any = compile_search(source, job, TuneOptions, rules=tune_problems)
-        return Searched(search, prepared_folder if job is PretrainJob else None)
-
-    return make
-
-
-def moments(run: PopulationRun, at_once: int = 2) -> Iterator[str]:
-    """Drives a search to its end, so many trials at a time; stops at each moment at which its driver may die."""
-    processes = [TrialProcess(str(Path.cwd()), 1, 0.0) for _ in range(at_once)]
-    busy: dict[int, int] = {}
-    try:
-        for place in cycle(range(at_once)):
-            process = processes[place]
-            if place not in busy:
-                task = run.next_trial()
-                if task is None and not run.is_waiting:
-                    return
-                assert task is not None or busy, "nobody trains, and all wait"
-                if task is not None:
-                    yield "asked"
-                    busy[place] = task.number
-                    process.begin(task)
-            else:
-                advance = process.advance()
-                yield "trained"
-                if run.judge(busy[place], advance):
-                    del busy[place]
-                yield "judged"
-    finally:
-        for process in processes:
-            process.end()
-
-
-def drive(run: PopulationRun, at_once: int = 2) -> PopulationRun:
-    for _ in moments(run, at_once):
-        pass
-    return run
+Searching = Callable[..., Any]  # conftest.py
 
 
 def validations(trial: Path) -> list[dict[str, float]]:
@@ -131,11 +49,11 @@ def digests(checkpoint: Path) -> dict[str, Any]:
 
 @pytest.mark.slow  # takes seconds
 def test_the_worst_trial_goes_on_as_the_best(searching: Searching) -> None:
-    searched = searching()
+    searched = searching(SECTIONS)
     run = searched.run()
     kept: dict[int, Any] = {}
     taken: Any = None
-    for _ in moments(run):
+    for _ in searched.moments(run, at_once=2):
         for number in range(4):
             checkpoint = searched.trial(number) / "rounds" / "report-0001" / "checkpoints" / "step-00000002"
             if number not in kept and checkpoint.is_dir():
@@ -164,12 +82,12 @@ def test_the_worst_trial_goes_on_as_the_best(searching: Searching) -> None:
     # It goes on at its new rate: after two of six steps, of which the first two warm up.
     lr = read_metrics(searched.trial(3) / "metrics.jsonl")[2]["train/lr"]
     assert lr == pytest.approx(float(first.assignment["optimizer.lr"]))  # type: ignore[arg-type]
-    assert not list(searched.search.options.folder.glob("trials/*/rounds"))
+    assert not list(searched.options.folder.glob("trials/*/rounds"))
 
 
-def told(searched: Searched) -> list[Any]:
+def told(searched: Any) -> list[Any]:
     """What must be equal whatever happened on the way."""
-    records = searched.run().study.trials
+    records = searched.study().trials
     trials = [searched.trial(record.number) for record in records]
     of_study = [(r.outcome, r.values, r.assignment, r.intermediate, r.lineage) for r in records]
     return [*of_study, *map(validations, trials), *map(lineage, trials)]
@@ -177,18 +95,18 @@ def told(searched: Searched) -> list[Any]:
 
 @pytest.mark.slow  # three searches, one of them started again and again
 def test_neither_turns_nor_a_driver_that_dies_at_any_moment_change_anything(searching: Searching) -> None:
-    together = searching(name="together")
-    drive(together.run(), at_once=4)
+    together = searching(SECTIONS, name="together")
+    together.drive(at_once=4)
     expected = told(together)
     assert sum(len(each) for each in expected[-4:]) >= 2
-    by_turns = searching(name="by-turns")
-    drive(by_turns.run(), at_once=1)
+    by_turns = searching(SECTIONS, name="by-turns")
+    by_turns.drive(at_once=1)
     assert told(by_turns) == expected
-    killed = searching(name="killed")
+    killed = searching(SECTIONS, name="killed")
     starts = 0
     for count in cycle((17, 9, 13)):  # each gets so far
         starts += 1
-        driver = moments(killed.run())
+        driver = killed.moments(killed.run(), at_once=2)
         if len(list(islice(driver, count))) < count:
             break
         driver.close()
@@ -198,15 +116,15 @@ def test_neither_turns_nor_a_driver_that_dies_at_any_moment_change_anything(sear
 
 @pytest.mark.slow  # a search that is started seven times
 def test_a_process_that_dies_while_it_takes_over(searching: Searching, monkeypatch: pytest.MonkeyPatch) -> None:
-    undisturbed, killed = searching(name="undisturbed"), searching(name="killed")
-    drive(undisturbed.run())
+    undisturbed, killed = searching(SECTIONS, name="undisturbed"), searching(SECTIONS, name="killed")
+    undisturbed.drive(at_once=2)
     for count in range(6):  # four files of a checkpoint, its figures, the lineage
         with monkeypatch.context() as patch:
             _die_in_takeovers(patch, count)
             with pytest.raises(KeyboardInterrupt):
-                drive(killed.run())
+                killed.drive(at_once=2)
         assert not lineage(killed.trial(3))
-    drive(killed.run())
+    killed.drive(at_once=2)
     assert told(killed) == told(undisturbed)
 
 
@@ -232,13 +150,11 @@ def _die_in_takeovers(patch: pytest.MonkeyPatch, count: int) -> None:
 
 
 def test_a_damaged_checkpoint_is_not_taken_over(searching: Searching) -> None:
-    searched = searching()
+    searched = searching(SECTIONS)
     run = searched.run()
-    for moment in moments(run):
+    for moment in searched.moments(run, at_once=2):
         if moment == "asked" and run.study.trials[3].lineage and not lineage(searched.trial(3)):
-            for kept in searched.search.options.folder.glob(
-                "trials/*/rounds/report-0001/checkpoints/*/model.safetensors"
-            ):
+            for kept in searched.options.folder.glob("trials/*/rounds/report-0001/checkpoints/*/model.safetensors"):
                 damaged = kept.with_name("damaged")
                 damaged.write_bytes(kept.read_bytes()[:-4])
                 damaged.replace(kept)
@@ -251,9 +167,10 @@ def test_a_damaged_checkpoint_is_not_taken_over(searching: Searching) -> None:
 def test_a_pretraining(searching: Searching) -> None:
     text = SECTIONS.replace("model.dropout", "objective.mask_prob").replace("[0.0, 0.1, 0.2]", "[0.1, 0.15]")
     text = text.replace("mask_prob: 0.1}", "mask_prob: 0.15}").replace("interval: 1", "interval: 2")
+    text = text.replace("mode: min", "mode: min, insist: true")
     text += "train: {max_steps: 6, eval_every_steps: 1, checkpoint_every_steps: 6, keep_checkpoints: 1}\n"
     searched = searching(text, base="tiny")
-    records = drive(searched.run()).study.trials
+    records = searched.drive(at_once=2)
     assert [record.outcome for record in records] == ["finished"] * 4
     assert [each.report for each in records[3].lineage] in ([2], [2, 4])
     assert len(validations(searched.trial(3))) == 6

@@ -1,7 +1,6 @@
 """Searches of real trials in this process: what becomes of each, and of a search whose driver dies at any moment."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
@@ -19,92 +18,19 @@ from reforge.runs.members import Summary
 from reforge.runs.predictor import load_predictor
 from reforge.runs.pretrain import pretrain
 from reforge.runs.search_results import finish_best, job_again, keep_best
-from reforge.runs.search_run import BEST_STEP, ENDED_EARLY, STEPS, SearchRun
+from reforge.runs.search_run import BEST_STEP, ENDED_EARLY, STEPS
 from reforge.runs.trial import TrialReport, TrialTask, Workplace, run_trial
 from reforge.runs.trial_process import TrialProcess
-from reforge.runs.tune_job import TuneOptions, TuneSearch, tune_problems
-from reforge.search.compilation import compile_search
 from reforge.search.records import TrialRecord
-from reforge.search.study import Study
 from reforge.spec import UserError, load_source, validate
 from reforge.tracking import read_metrics
 
-TESTS = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 LOSS = "metric: {name: valid/loss, mode: min}\n"
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
-Searching = Callable[..., "Searched"]
-
-
-@dataclass
-class Searched:
-    """A search in a folder of its own, and how it is driven."""
-
-    search: TuneSearch
-    prepared: Path | None = None
-
-    @property
-    def options(self) -> TuneOptions:
-        return self.search.options
-
-    def study(self) -> Study:
-        options = self.options
-        return Study(
-            options.name,
-            self.search.space,
-            options.search,
-            options.metrics,
-            options.study_storage,
-            self.search.violated,
-            scheduler=options.scheduler,
-        )
-
-    def run(self) -> SearchRun:
-        return SearchRun(self.search, self.study(), lambda job: self.prepared)
-
-    def drive(self) -> tuple[TrialRecord, ...]:
-        """To its end, one trial at a time; what became of them."""
-        run = self.run()
-        for _ in moments(run):
-            pass
-        return run.study.trials
-
-
-def moments(run: SearchRun) -> Iterator[str]:
-    """Drives a search to its end; stops at each moment at which its driver may die."""
-    process = TrialProcess(str(Path.cwd()), 1, 0.0)
-    try:
-        while (task := run.next_trial()) is not None:
-            yield "asked"
-            process.begin(task)
-            is_over = False
-            while not is_over:
-                advance = process.advance()
-                yield "trained"
-                is_over = run.judge(task.number, advance)
-                yield "judged"
-    finally:
-        process.end()
-
-
-@pytest.fixture
-def searching(tmp_path: Path, reviews_file: Path, corpus_file: Path, prepared_folder: Path, storage: Path) -> Searching:
-    """The sections of a search over the tiny fine-tuning, or pre-training, as YAML -> the search."""
-
-    def make(text: str, base: str = "tiny_finetune", name: str = "s") -> Searched:
-        file = tmp_path / f"{name}.yaml"
-        file.write_text(f"kind: tune\nname: {name}\nextends: {TESTS / base}.yaml\n{text}", encoding="utf-8")
-        job: Any = FinetuneJob if base == "tiny_finetune" else PretrainJob
-        data = f"data.train.path={reviews_file}" if job is FinetuneJob else f"data.corpus.path={corpus_file}"
-        source = load_source(file, [data, f"run.storage={tmp_path / 'runs'}"], dotted=("space",))
-        search: Any = compile_search(source, job, TuneOptions, rules=tune_problems)
-        return Searched(search, prepared_folder if job is PretrainJob else None)
-
-    return make
-
-
+Searching = Callable[..., Any]  # conftest.py
 ACCURACY = "metric: {name: valid/accuracy}\n"
 RATES = "space: {optimizer.lr: {low: 1.0e-6, high: 1.0e+12, log: true}}\n"
 
@@ -285,7 +211,7 @@ def test_a_driver_that_dies_at_any_moment(searching: Searching, sections: str) -
     starts = 0
     for count in cycle((4, 1, 5, 2, 3)):  # each gets so far
         starts += 1
-        driver = moments(killed.run())
+        driver = killed.moments(killed.run())
         if len(list(islice(driver, count))) < count:
             break
         driver.close()
@@ -318,7 +244,7 @@ def test_checkpoints_of_what_is_neither_best_nor_running_go(searching: Searching
     process.end()
     trials = searched.options.folder / "trials"
     again = searched.run()
-    for _ in moments(again):
+    for _ in searched.moments(again):
         again.drop_checkpoints()
         if 0 in again.running or 1 in again.running:
             assert (trials / "0001" / "checkpoints").is_dir()
