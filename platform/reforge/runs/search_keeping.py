@@ -37,7 +37,7 @@ class SearchKeeper(Watch):
             [metric.name for metric in options.metrics],
             conditional={path for dimension in space.dimensions if dimension.when for path in dimension.paths},
         )
-        self._records = {record.number: record for record in study.trials}
+        self._read()
         self._searched = {path for dimension in space.dimensions for path in dimension.paths}
         self._csv_due = 0.0
         self.run: SearchRun | None = None
