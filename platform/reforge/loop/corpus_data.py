@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from reforge.batches import Samples
 from reforge.loop.evaluate import evaluate
 from reforge.loop.plan import LOWEST_LOSS, Goal, Plan, TrainingData
+from reforge.loop.sharding import whole
 from reforge.loop.state import LoopState
 from reforge.loop.world import World
 from reforge.objectives import Objective
@@ -28,13 +29,14 @@ class CorpusData(TrainingData):
     def validate(self, state: LoopState, plan: Plan, world: World) -> dict[str, float]:
         """The objective's metrics on the validation split."""
         assert isinstance(state.model, Objective)
-        return evaluate(
-            state.model,
-            self.valid,
-            world=world,
-            precision=plan.precision,
-            seed=state.seed,
-            tokens_per_byte=self.valid_tokens_per_byte,
-            micro_batch_tokens=plan.micro_batch_tokens,
-            max_blocks=self.eval_blocks,
-        )
+        with whole(state.model):  # processes have more or fewer batches: a pass must not wait for the others'
+            return evaluate(
+                state.model,
+                self.valid,
+                world=world,
+                precision=plan.precision,
+                seed=state.seed,
+                tokens_per_byte=self.valid_tokens_per_byte,
+                micro_batch_tokens=plan.micro_batch_tokens,
+                max_blocks=self.eval_blocks,
+            )

@@ -34,7 +34,10 @@ def evaluate(
     micro_batch_tokens: int,
     max_blocks: int | None = None,
 ) -> dict[str, float]:
-    """Metrics of `model` on `samples`, the same on every rank; every rank must call it."""
+    """Metrics of `model` on `samples`, the same on every rank; every rank must call it.
+
+    A model that is sharded must be whole.
+    """
     indices = evaluation_blocks(samples, max_blocks)
     names = list(model.terms)
     totals = torch.zeros(2 * len(names) + len(model.count_names), dtype=torch.float64, device=world.device)

@@ -13,6 +13,7 @@ from reforge.corpora.labelled import Example
 from reforge.loop.evaluate import VALIDATION_EPOCH
 from reforge.loop.plan import Goal, Plan, TrainingData
 from reforge.loop.precision import Precision, autocast
+from reforge.loop.sharding import whole
 from reforge.loop.state import LoopState, seed_everything
 from reforge.loop.world import World
 from reforge.tasks import RowSet, Scorecard, Task, TaskModel
@@ -53,9 +54,10 @@ class TaskData(TrainingData):
     def validate(self, state: LoopState, plan: Plan, world: World) -> dict[str, float]:
         """The task's scores on the whole validation set, and the loss."""
         assert isinstance(state.model, TaskModel)
-        assessed = assess(
-            state.model, self.task, self.valid, world, plan.precision, state.seed, plan.micro_batch_tokens
-        )
+        with whole(state.model):
+            assessed = assess(
+                state.model, self.task, self.valid, world, plan.precision, state.seed, plan.micro_batch_tokens
+            )
 
         def scores() -> dict[str, float]:
             assert assessed is not None
@@ -79,7 +81,10 @@ def assess(
     seed: int,
     micro_batch_tokens: int,
 ) -> Assessed | None:
-    """`model`'s predictions for every example, on the first process (None on the others); all must call it."""
+    """`model`'s predictions for every example, on the first process (None on the others); all must call it.
+
+    A model that is sharded must be whole.
+    """
     digests: list[tuple[int, Any]] = []
     totals = torch.zeros(2, dtype=torch.float64, device=world.device)
     rows = labelled.rows

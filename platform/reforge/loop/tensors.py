@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
+from reforge.loop.sharding import gather, share_of
 from reforge.loop.state import LoopState
 from reforge.loop.world import World
 from reforge.spec import UserError
@@ -33,27 +33,6 @@ def state_tensors(state: LoopState, world: World) -> StateTensors:
     """
     tensors, rest = optimizer_tensors(state)
     return StateTensors(gather(named_tensors(state.model), world), gather(tensors, world), rest)
-
-
-def gather(tensors: dict[str, Tensor], world: World) -> dict[str, Tensor]:
-    """`tensors` with those that are sharded whole on the first process's CPU; every process must call it."""
-    gathered = {}
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, DTensor):
-            gathered[name] = tensor
-            continue
-        whole = tensor.full_tensor()
-        if world.is_first:
-            gathered[name] = whole.cpu()
-    return gathered
-
-
-def share_of(tensor: Tensor, like: Tensor) -> Tensor:
-    """`tensor` on the device of `like`; where that is sharded, this process's slice of it, as a part of the whole."""
-    if not isinstance(like, DTensor) or tensor.shape != like.shape:
-        return tensor.to(like.device)
-    # Every process has read the whole: none need send its copy.
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:

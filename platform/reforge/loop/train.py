@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reforge.batches import Batch, Rows
 from reforge.loop.optimizer import OptimizerOptions
 from reforge.loop.plan import Goal, Plan, TrainingData
 from reforge.loop.precision import Precision, autocast
+from reforge.loop.sharding import clip_slices, is_sharded, start_pass
 from reforge.loop.state import Best, LoopState, seed_everything
 from reforge.loop.world import World
 from reforge.models import Backbone
@@ -127,10 +128,7 @@ def train(
     while not is_over(state, plan):
         started = time.perf_counter()
         rows = data.train.rows_at(state.seed, state.step, plan.global_batch)
-        batch = data.train.read(rows.share(world.rank, world.size), state.seed, state.model.needs_partners)
-        at_once = rows_at_once(plan.micro_batch_tokens, rows.row_tokens)
-        num_micro = math.ceil(math.ceil(len(rows.samples) / world.size) / at_once)
-        micro_inputs = [state.model.collate(part, state.seed) for part in split(batch, num_micro)]
+        micro_inputs = inputs_of(rows, state, data, plan, world)
         lr = optimizer_options.lr_at(state.step + 1, plan.max_steps)
         seed_everything(state.seed, "train", state.step, world.rank)
         asked = is_asked_to_stop()
@@ -158,6 +156,14 @@ def train(
         )
         if taken.is_stopped:
             return
+
+
+def inputs_of(rows: Rows, state: LoopState, data: TrainingData, plan: Plan, world: World) -> list[Inputs]:
+    """This process's share of a step's rows, as the model takes them: so many micro-batches on every process."""
+    batch = data.train.read(rows.share(world.rank, world.size), state.seed, state.model.needs_partners)
+    at_once = rows_at_once(plan.micro_batch_tokens, rows.row_tokens)
+    num_micro = math.ceil(math.ceil(len(rows.samples) / world.size) / at_once)
+    return [state.model.collate(part, state.seed) for part in split(batch, num_micro)]
 
 
 def is_over(state: LoopState, plan: Plan) -> bool:
@@ -198,7 +204,7 @@ def take_step(
     counted = [[inputs.num_targets[name] for name in names] for inputs in micro_inputs]
     num_targets_K = world.sum(torch.tensor(counted, dtype=torch.float32, device=world.device).sum(0)).clamp(min=1)
     weights_K = torch.tensor([state.model.terms[name] for name in names], device=world.device)
-    scale_K = weights_K * world.size / num_targets_K  # DDP averages gradients over ranks: undo it
+    scale_K = weights_K * world.size / num_targets_K  # gradients are averaged over ranks: undo it
     loss_sums_K = torch.zeros(len(names), device=world.device)
     for number, inputs in enumerate(micro_inputs, start=1):
         with gradients_kept_local(model, number < len(micro_inputs)):
@@ -207,9 +213,9 @@ def take_step(
             losses_K = torch.stack([scores.losses[name] for name in names])
             torch.autograd.backward((losses_K * scale_K).sum())
         loss_sums_K += losses_K.detach()
-    if world.size > 1 and not isinstance(model, DistributedDataParallel):
+    if world.size > 1 and not isinstance(model, DistributedDataParallel) and not is_sharded(model):
         average_gradients(model, world)
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), max_grad_norm)
+    norm = clip_gradients(state.model, max_grad_norm, world)
     summed = world.sum(torch.cat([loss_sums_K, loss_sums_K.new_tensor([float(is_asked)])]))
     # The only wait for the device in a step: all figures at once.
     *means, grad_norm, num_asked = torch.cat([summed[:-1] / num_targets_K, norm[None], summed[-1:]]).tolist()
@@ -234,12 +240,12 @@ def weighted(terms: dict[str, float], model: Learner) -> float:
 
 
 def wrap(model: Learner, world: World) -> nn.Module:
-    """`model` as a data-parallel module, or itself where one process trains alone.
+    """`model` as a data-parallel module, or itself where one process trains alone or the model is sharded.
 
     DistributedDataParallel wants every parameter's gradient exactly once; a model that cannot promise that (dropped
     layers, tied layers that are computed again) has its gradients averaged after the backward pass.
     """
-    if world.size == 1 or not has_regular_gradients(model):
+    if world.size == 1 or is_sharded(model) or not has_regular_gradients(model):
         return model
     device_ids = [world.device] if world.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=device_ids, forward_sync_buffers=False)
@@ -275,8 +281,17 @@ def average_gradients(model: nn.Module, world: World) -> None:
         parameter.grad = mean.view_as(parameter)
 
 
+def clip_gradients(model: nn.Module, max_norm: float, world: World) -> Tensor:
+    """Scale the gradients so that their norm is at most `max_norm`; what it was before."""
+    if is_sharded(model):
+        return clip_slices(model, max_norm, world)
+    return nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+
+
 def gradients_kept_local(model: nn.Module, keep: bool) -> contextlib.AbstractContextManager[object]:
-    """A context in which a backward pass adds to the local gradients without the all-reduce."""
+    """A context in which a pass adds to the local gradients without the all-reduce, where that saves anything."""
+    if is_sharded(model):
+        start_pass(model, is_last=not keep)
     if keep and isinstance(model, DistributedDataParallel):
         return model.no_sync()
     return contextlib.nullcontext()

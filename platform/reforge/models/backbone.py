@@ -107,6 +107,13 @@ class Backbone(nn.Module, ABC):
     def layer_modules(self) -> list[nn.Module]:
         """The layers, bottom first, each with all of its parameters; what is in no layer nor `top` is below them."""
 
+    def separate_layers(self) -> list[list[nn.Module]]:
+        """The layers, bottom first, each as modules that every pass calls once, in this order; [] where it does not.
+
+        No two share a parameter, so each can have its weights gathered for its own run alone (loop/sharding.py).
+        """
+        return []
+
     @abstractmethod
     def share_embeddings(self, other: Self) -> None:
         """Use the token, position and segment embeddings of `other` (equal E and frame) as one's own."""

@@ -228,6 +228,12 @@ class ReformerBackbone(Backbone):
         """The layers, bottom first, attention and feed-forward each."""
         return list(self.lm.reformer.layers.blocks)
 
+    def separate_layers(self) -> list[list[nn.Module]]:
+        """Attention and feed-forward of each layer, but of reversible, dropped and tied ones."""
+        if self.memory == "reversible" or self.layer_dropout or self.options.weight_tie:
+            return []
+        return [[block.get_submodule("f.net"), block.get_submodule("g.net")] for block in self.layer_modules()]
+
     def share_embeddings(self, other: Self) -> None:
         """Use the token, position and segment embeddings of `other` (equal E and frame) as one's own."""
         assert self.token_weight.shape == other.token_weight.shape

@@ -193,6 +193,10 @@ class TransformerBackbone(Backbone):
         """The layers, bottom first."""
         return list(self.layers)
 
+    def separate_layers(self) -> list[list[nn.Module]]:
+        """All layers."""
+        return [[layer] for layer in self.layers]
+
     def share_embeddings(self, other: Self) -> None:
         """Use the embeddings of `other` as one's own."""
         mine, theirs = ({n: p.shape for n, p in b.embeddings.named_parameters()} for b in (self, other))

@@ -8,6 +8,7 @@ import torch
 
 from reforge.batches import Prepared
 from reforge.loop import CorpusData, LoopState, World, resolve_precision, seed_everything
+from reforge.loop.sharding import shard
 from reforge.models import Backbone, BackboneOptions, Device
 from reforge.objectives import Objective, ObjectiveOptions
 from reforge.runs.job import PretrainJob
@@ -34,13 +35,17 @@ def build_model(
 def build_state(
     job: PretrainJob, prepared: Prepared, device: torch.device, model: BackboneOptions | None = None
 ) -> LoopState:
-    """The loop's state before the first step, on `device`; `model` is the job's with every `auto` decided."""
+    """The loop's state before the first step, on `device`; `model` is the job's with every `auto` decided.
+
+    Where the job says so the state is sharded over the processes of the world.
+    """
     vocabulary = Vocabulary.of(prepared.tokenizer)
-    module = build_model(model or job.model, job.objective, vocabulary, job.data.block_tokens, job.train.seed).to(
-        device
-    )
+    module = build_model(model or job.model, job.objective, vocabulary, job.data.block_tokens, job.train.seed)
     if job.train.compile == "on":
         compile_dense_parts(module)
+    if job.scale.strategy == "fsdp":
+        shard(module, World.current(device))  # before it is moved: a device need not hold it whole
+    module.to(device)
     return LoopState(module, job.optimizer.build(module), job.train.seed, prepared.fingerprint)
 
 

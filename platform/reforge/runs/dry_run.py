@@ -11,6 +11,7 @@ from reforge.batches import open_prepared
 from reforge.loop import Goal, LoopState, TaskData, World, resolve_precision, train
 from reforge.loop.optimizer import OptimizerOptions
 from reforge.loop.plan import Plan, TrainingData
+from reforge.loop.sharding import notes as sharding_notes
 from reforge.models import count_parameters
 from reforge.runs.build import build_data, build_state, resolve_model
 from reforge.runs.finetune import Setup, notes, set_up, start_state
@@ -66,7 +67,7 @@ def dry_run(job: PretrainJob, prepared_folder: Path, device: torch.device) -> Dr
         train_tokens=prepared.train.num_tokens,
         valid_tokens=prepared.valid.num_tokens,
         estimated_bytes=estimated,
-        notes=tuple(lines),
+        notes=(*lines, *sharding_notes(state.model)),
     )
 
 
@@ -92,7 +93,7 @@ def dry_run_finetune(job: FinetuneJob, device: torch.device) -> DryRun:
         train_tokens=setup.train.num_tokens,
         valid_tokens=setup.valid.rows.num_tokens,
         estimated_bytes=estimated,
-        notes=tuple(notes(setup, report)),
+        notes=(*notes(setup, report), *sharding_notes(state.model)),
         rows=rows,
     )
 

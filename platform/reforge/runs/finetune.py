@@ -27,10 +27,13 @@ from reforge.loop import (
     World,
     assess,
     load_tensors,
+    named_tensors,
     resolve_precision,
     seed_everything,
 )
 from reforge.loop.checkpoint import find_flaw
+from reforge.loop.sharding import gather, shard, whole
+from reforge.loop.sharding import notes as sharding_notes
 from reforge.models import BackboneOptions, Device, Frame
 from reforge.models.freezing import freeze
 from reforge.runs.build import memory_of_a_worker
@@ -107,7 +110,8 @@ def finetune(
             run.world.on_all(lambda: take_best(run.state, run.folder))
         answers = answer(run)
         seconds = time.monotonic() - started
-        return run.world.on_first(lambda: keep_results(run, answers, seconds))
+        return run.world.on_first(lambda: keep_results(run, answers, weights, seconds))
+        weights = gather(named_tensors(run.state.model), run.world)
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def begin_finetuning(
         state, report = world.on_all(lambda: start_state(job, setup, device))
         plan = job.train.plan(setup.train.steps_in_epoch(job.train.batch_size))
         if world.is_first:
-            for line in notes(setup, report):
+            for line in [*notes(setup, report), *sharding_notes(state.model)]:
                 observe({"note": line})
         metric, mode = job.task.goal
         data = TaskData(setup.task, setup.train, setup.valid, Goal(metric, mode))
@@ -226,16 +230,21 @@ def drop_layers(job: FinetuneJob, options: BackboneOptions) -> BackboneOptions:
 
 
 def start_state(job: FinetuneJob, setup: Setup, device: torch.device) -> tuple[LoopState, LoadReport | None]:
-    """The state before the first step, and which weights came from where; fresh ones are a function of the seed."""
+    """The state before the first step, and which weights came from where; fresh ones are a function of the seed.
+
+    Where the job says so the state is sharded over the processes of the world.
+    """
     seed_everything(job.train.seed, "initialise")
     model = build_model(job, setup.task, setup.model, setup.frame)
     report = None
     if setup.encoder and job.encoder.weights == "run":
         report = load_backbone(model.backbone, setup.encoder, job.encoder.drop_last_layers)
-    model.to(device)
     freeze(model.backbone, job.encoder.trainable_layers)
     return LoopState(model, job.optimizer.build(model), job.train.seed, fingerprint(setup, report)), report
 
+    if job.scale.strategy == "fsdp":
+        shard(model, World.current(device))  # before it is moved: a device need not hold it whole
+    model.to(device)
 
 def build_model(job: FinetuneJob, task: Task, options: BackboneOptions, frame: Frame) -> TaskModel:
     """Backbone and head, freshly initialised."""
@@ -281,6 +290,7 @@ def answer(run: Finetuning) -> Answers | None:
         precision, at_once = run.plan.precision, run.plan.micro_batch_tokens
         return assess(model, setup.task, labelled, run.world, precision, run.state.seed, at_once)
 
-    valid = of(setup.valid)
-    test = of(setup.test) if setup.test else None
+    with whole(model):
+        valid = of(setup.valid)
+        test = of(setup.test) if setup.test else None
     return Answers(valid, test) if valid is not None else None

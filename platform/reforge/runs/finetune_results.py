@@ -7,9 +7,11 @@ encoder.json result.json                       which weights came from where; th
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from reforge.corpora.labelled import Example
 from reforge.loop import Assessed, score
@@ -53,8 +55,10 @@ class FinetuneResult:
         return parse_result(cls, values)
 
 
-def keep_results(run: "Finetuning", answers: Answers | None, seconds: float) -> FinetuneResult:
-    """Write the files that make the folder usable on its own, the result last."""
+def keep_results(
+    run: "Finetuning", answers: Answers | None, weights: Mapping[str, Tensor], seconds: float
+) -> FinetuneResult:
+    """Write the files that make the folder usable on its own, the result last; `weights` are whole."""
     assert answers is not None
     job, folder, setup, state = run.job, run.folder, run.setup, run.state
     cards = {"valid": score(setup.task, setup.valid, answers.valid)}
@@ -75,7 +79,7 @@ def keep_results(run: "Finetuning", answers: Answers | None, seconds: float) -> 
         seconds=seconds,
     )
     with storage_errors(folder.path):
-        keep_model(run)
+        keep_model(run, weights)
         last = "test" if "test" in cards else "valid"
         labelled, assessed = (setup.test, answers.test) if last == "test" else (setup.valid, answers.valid)
         assert labelled is not None
@@ -86,7 +90,7 @@ def keep_results(run: "Finetuning", answers: Answers | None, seconds: float) -> 
     return result
 
 
-def keep_model(run: "Finetuning") -> None:
+def keep_model(run: "Finetuning", weights: Mapping[str, Tensor]) -> None:
     """Weights, tokenizer, and what is needed to build the model again."""
     job, setup = run.job, run.setup
     config = {
@@ -103,7 +107,7 @@ def keep_model(run: "Finetuning") -> None:
         "train": {"precision": job.train.precision, "micro_batch_tokens": job.train.micro_batch_tokens},
         "seed": job.train.seed,
     }
-    keep_run(run.folder, run.state.model, setup.tokenizer, config)
+    keep_run(run.folder, weights, setup.tokenizer, config)
     if run.report:
         write_whole(run.folder.path / "encoder.json", as_json(asdict(run.report)))
 

@@ -10,9 +10,9 @@ from pydantic import JsonValue, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
-from reforge.loop import named_tensors
+from reforge.corpora.place import is_folder, is_remote
 from reforge.loop.checkpoint import as_json
 from reforge.models import Frame
 from reforge.runs.folder import RunFolder
@@ -96,10 +96,10 @@ class FinishedRun:
         return read_weights(self.folder.weights)
 
 
-def keep_run(folder: RunFolder, model: nn.Module, tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
+def keep_run(folder: RunFolder, weights: Mapping[str, Tensor], tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
     """Write what `FinishedRun` reads."""
     writing = folder.weights.with_name(f".{folder.weights.name}.writing")
-    save_file({name: tensor.cpu() for name, tensor in named_tensors(model).items()}, writing, {"format": "pt"})
+    save_file({name: tensor.cpu() for name, tensor in weights.items()}, writing, {"format": "pt"})
     writing.replace(folder.weights)
     write_whole(folder.tokenizer, tokenizer.to_str(pretty=True))
     write_whole(folder.config, as_json(config))

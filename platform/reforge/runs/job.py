@@ -25,6 +25,7 @@ class ScaleOptions(Part):
     are the fewest and the most workers: as many train as there is room for, fewer when nodes leave and more when some
     come, on the same global batches and learning rates.
 
+    strategy: ddp has all of the model and its optimizer on every worker, fsdp a slice of them (docs/pretraining.md)
     hang_timeout: a worker that the others have waited for so long (45s, 10m, 1h) is given up like one that died
     prepare_workers: how many parts of a corpus are prepared at once, each on one CPU; `auto` takes all CPUs
     """
@@ -33,6 +34,7 @@ class ScaleOptions(Part):
     cpus_per_worker: int | Literal["auto"] = "auto"
     gpus_per_worker: float | Literal["auto"] = "auto"
     max_failures: int = Field(3, ge=0)
+    strategy: Literal["ddp", "fsdp"] = "ddp"
     hang_timeout: str = "10m"
     prepare_workers: int | Literal["auto"] = "auto"
 

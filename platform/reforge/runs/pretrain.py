@@ -5,7 +5,7 @@ Prepared --build--> LoopState --train()--> StepReport --> metrics.jsonl, TensorB
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from reforge.batches import Prepared, open_prepared
-from reforge.loop import CorpusData, LoopState, StepReport, World, seed_everything
+from reforge.loop import CorpusData, LoopState, StepReport, World, named_tensors, seed_everything
 from reforge.loop.checkpoint import as_json
+from reforge.loop.sharding import gather, whole
+from reforge.loop.sharding import notes as sharding_notes
 from reforge.models import BackboneOptions, count_parameters
 from reforge.objectives import Objective, Sample
 from reforge.runs.build import build_data, build_state, resolve_model
@@ -71,7 +74,7 @@ def pretrain(
         if not valid:  # killed after the last step: nothing was left to train
             valid = run.data.validate(run.state, job.train, run.world)
         seconds = time.monotonic() - started
-        return run.world.on_first(lambda: export(job, run, valid, seconds))
+        return finish(job, run, valid, seconds)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def begin_pretraining(
     with held_on_first(folder, job, world):
         model, notes = resolve_model(job, prepared.tokenizer.get_vocab_size(), world)
         state = build_state(job, prepared, device, model)
-        for note in notes if world.is_first else []:
+        for note in [*notes, *sharding_notes(state.model)] if world.is_first else []:
             observe({"say": note})
         data = build_data(prepared, job.train.eval_blocks)
         yield Pretraining(job, folder, prepared, model, state, data, world, observe)
@@ -140,7 +143,16 @@ def as_markdown(samples: list[Sample]) -> str:
     return "\n\n---\n\n".join(f"{sample.text}\n\n**{sample.outcome}**" for sample in samples)
 
 
-def export(job: PretrainJob, run: Pretraining, valid: dict[str, float], seconds: float) -> PretrainResult:
+def finish(job: PretrainJob, run: Pretraining, valid: dict[str, float], seconds: float) -> PretrainResult:
+    """Export a run; every process must call it, as each may hold a share of the weights."""
+    weights = gather(named_tensors(run.state.model), run.world)
+    with whole(run.state.model):
+        return run.world.on_first(lambda: export(job, run, weights, valid, seconds))
+
+
+def export(
+    job: PretrainJob, run: Pretraining, weights: Mapping[str, Tensor], valid: dict[str, float], seconds: float
+) -> PretrainResult:
     """Write the files that make the folder usable on its own, the result last.
 
     The model's options go in as they were decided here: elsewhere `auto` could mean another attention.
@@ -162,6 +174,6 @@ def export(job: PretrainJob, run: Pretraining, valid: dict[str, float], seconds:
         "block_tokens": job.data.block_tokens,
     }
     with storage_errors(run.folder.path):
-        keep_run(run.folder, state.model, run.prepared.tokenizer, config)
+        keep_run(run.folder, weights, run.prepared.tokenizer, config)
         write_whole(run.folder.result, as_json(asdict(result)))
     return result

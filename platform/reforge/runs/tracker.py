@@ -24,6 +24,7 @@ from reforge.loop import (
     state_tensors,
     train,
 )
+from reforge.loop.sharding import whole
 from reforge.runs.folder import RunFolder, storage_errors
 from reforge.runs.stop_request import Leaving, Stopped, StopRequest
 from reforge.spec import UserError
@@ -76,8 +77,9 @@ def run_training(
 
     with tracker_on_first(tracking, state, plan, world) as tracker:
         for report in train(state, data, plan, optimizer, world, is_asked_to_stop):
-            if tracker:
-                tracker.take(report)
+            with whole(state.model) if report.valid else contextlib.nullcontext():
+                if tracker:
+                    tracker.take(report)  # which draws samples from the model
             is_due = report.step % tracking.checkpoint_every_steps == 0
             if report.is_last or report.is_best or report.is_stopped or is_due:
                 save(checkpoints, state, world, tracking, tracker)
