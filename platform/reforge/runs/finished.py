@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from reforge.corpora.place import is_folder, is_remote
 from reforge.loop.checkpoint import as_json
 from reforge.models import Frame
 from reforge.runs.folder import RunFolder
