@@ -7,7 +7,6 @@ spec <- corpora <- tokenizers <- batches <- models <- {objectives | heads} <- ta
 import ast
 import importlib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -43,11 +42,8 @@ JOBS = sorted((ROOT / "jobs").glob("*.py"))
 
 
 def name_of(path: Path) -> str:
-    """The dotted name of a module below platform/; a package keeps its `__init__`, so that its parent is itself."""
-    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
-
-
-parse = cache(ast.parse)
+    """The dotted name of a job or a module below platform/; a package keeps its `__init__`, so its parent is itself."""
+    return ".".join(path.relative_to(PACKAGE.parent if path in MODULES else ROOT).with_suffix("").parts)
 
 
 def imports(tree: ast.Module, module: str) -> Iterator[tuple[int, str]]:
@@ -69,11 +65,11 @@ def imports(tree: ast.Module, module: str) -> Iterator[tuple[int, str]]:
                     yield node.lineno, name
 
 
-def violations(source: str, module: str) -> list[str]:
+def violations(tree: ast.Module, module: str) -> list[str]:
     """What a module called "reforge.layer.file" (or a job, "jobs.file") may not import, as "line: why"."""
     own = module.split(".")[1] if module.startswith("reforge.") else "jobs"
     found = []
-    for line, name in imports(parse(source), module):
+    for line, name in imports(tree, module):
         first, *rest = name.split(".")
         target = rest[0] if rest else ""
         if first == "ray" and own != "distributed":
@@ -92,19 +88,20 @@ def violations(source: str, module: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_leftwards_only(path: Path) -> None:
-    assert violations(path.read_text(encoding="utf-8"), name_of(path)) == []
+@pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.Module]:
+    """The package and the jobs, as long as these tests run: millions of objects, which would slow all others down."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in [*MODULES, *JOBS]}
 
 
-@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
-def test_a_job_leaves_ray_to_the_package(path: Path) -> None:
-    assert violations(path.read_text(encoding="utf-8"), f"jobs.{path.stem}") == []
+# One test for all modules: a test of its own for each of hundreds takes longer than what it looks at.
+def test_modules_import_leftwards_only_and_jobs_leave_ray_to_them(trees: dict[Path, ast.Module]) -> None:
+    found = {name_of(path): violations(tree, name_of(path)) for path, tree in trees.items()}
+    assert {name: why for name, why in found.items() if why} == {}
 
 
-@pytest.mark.parametrize("path", [*MODULES, *JOBS], ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(parse(path.read_text(encoding="utf-8")))
+def test_modules_say_what_they_are_for(trees: dict[Path, ast.Module]) -> None:
+    assert [path for path, tree in trees.items() if not ast.get_docstring(tree)] == []
 
 
 def test_every_folder_of_the_package_is_a_layer() -> None:
@@ -144,7 +141,7 @@ def test_every_folder_of_the_package_is_a_layer() -> None:
     ],
 )
 def test_a_wrong_import_is_found(module: str, source: str, why: str) -> None:
-    assert violations(source, module) == [why]
+    assert violations(ast.parse(source), module) == [why]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +159,7 @@ def test_a_wrong_import_is_found(module: str, source: str, why: str) -> None:
     ],
 )
 def test_a_right_import_passes(module: str, source: str) -> None:
-    assert violations(source, module) == []
+    assert violations(ast.parse(source), module) == []
 
 
 def registry_faults(layer: str, name: str) -> list[str]:
