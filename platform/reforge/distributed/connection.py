@@ -7,10 +7,11 @@ import re
 import sys
 import time
 from contextlib import nullcontext
+from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 import ray
-from ray._private import state
+from ray._private import state, worker
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
@@ -37,6 +38,7 @@ def connect(address: str) -> None:
     try:
         with keep:
             ray.init(address=found, **QUIET)
+        worker.print_to_stdstream = say_briefly
     except ConnectionError as error:
         raise UserError(f"no Ray cluster answers at RAY_ADDRESS={address}: {error}") from error
     except AuthenticationError as error:
@@ -52,6 +54,13 @@ def connect(address: str) -> None:
             raise
         theirs, ours = (f"Ray {ray} on Python {python}" for ray, python in versions)
         raise UserError(_other_version(address, theirs, ours)) from error
+
+
+def say_briefly(message: dict[str, Any], ignore_prefix: bool) -> None:
+    """Print what Ray has to say of the cluster (a node is dead, a process was killed), without its page of details."""
+    for line in message["lines"]:
+        sentences = re.split(r"(?<=\.) ", line.partition("\n")[0])
+        print(f"ray: {' '.join(sentences[:2])}", file=sys.stderr, flush=True)
 
 
 def cluster_total() -> dict[str, float]:

@@ -8,10 +8,13 @@ Ray Train's own reports are a barrier for all workers and are collected every tw
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reforge.tracking import Lines, Progress
 
@@ -72,7 +75,9 @@ class ProgressReader:
     """Shows what the board gets, until the `with` block ends."""
 
     def __init__(self, progress: Progress | Lines) -> None:
-        self.board = Board.remote()  # type: ignore[attr-defined]
+        # On the driver's node, which the job cannot do without: any other may die, and the board with it.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.board = Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
         self.progress = progress
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._poll, daemon=True, name="reforge-progress")
@@ -85,13 +90,15 @@ class ProgressReader:
     def __exit__(self, *exception: object) -> None:
         self.stopped.set()
         self.thread.join()
-        self._show()
+        with suppress(RayError):  # of a cluster that is gone, which the driver is about to say
+            self._show()
         self.progress.__exit__(None, None, None)
         ray.kill(self.board)
 
     def _poll(self) -> None:
         while not self.stopped.wait(POLL_EVERY_SECONDS):
-            self._show()
+            with suppress(RayError):
+                self._show()
 
     def _show(self) -> None:
         for event in ray.get(self.board.take.remote()):

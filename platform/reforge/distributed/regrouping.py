@@ -4,12 +4,15 @@ These run in the controller, an actor on the driver's node.
 """
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller.state import (
     ReschedulingState,
+    ResizingState,
     RestartingState,
     SchedulingState,
     TrainControllerState,
@@ -36,10 +39,13 @@ class StepsEndFirst(ControllerCallback, WorkerGroupCallback):  # type: ignore[mi
     def after_worker_group_shutdown(self, worker_group_context: Any) -> None:
         self.group = None
 
-    def before_controller_execute_resize_decision(self, resize_decision: ResizeDecision) -> None:
-        if self.group is None:
-            return
-        self.group.execute(leave)
+    def after_controller_state_update(
+        self, previous_state: TrainControllerState, current_state: TrainControllerState
+    ) -> None:
+        if self.group is None or not isinstance(current_state, ResizingState):
+            return  # a group that failed is replaced as well, and cannot be asked
+        with suppress(RayError):  # a worker that is lost meanwhile is missed by the new group in any case
+            self.group.execute(leave)
         deadline = time.monotonic() + STEP_SECONDS
         while not self.group.poll_status(timeout=1).finished and time.monotonic() < deadline:
             time.sleep(0.1)
