@@ -73,7 +73,12 @@ def remote_errors(place: Path, unless: tuple[type[Exception], ...] = ()) -> Iter
     except Exception as error:  # every file system brings errors of its own, without a base in common
         if not is_remote(place):
             raise
-        raise UserError(f"{place} cannot be reached: {str(error).rstrip('.') or type(error).__name__}") from error
+        raise unreachable(place, error) from error
+
+
+def unreachable(place: Path, error: Exception) -> UserError:
+    """What is said where a file system's own error keeps a remote place from being reached."""
+    return UserError(f"{place} cannot be reached: {str(error).rstrip('.') or type(error).__name__}")
 
 
 def visible_files(place: Path) -> list[Path]:
@@ -106,6 +111,14 @@ def exists(place: Path) -> bool:
     """Whether there is something at a place. Raises UserError where a remote one can't be reached."""
     with remote_errors(place):
         return place.exists()
+
+
+def is_folder(place: Path) -> bool:
+    """Whether there is a folder at a place, or files below it. Raises UserError where a remote one can't be reached."""
+    with remote_errors(place):
+        if is_remote(place):
+            place.fs.invalidate_cache()  # type: ignore[attr-defined]  # listings are remembered
+        return place.is_dir()
 
 
 def nearest_existing(path: Path) -> str | None:

@@ -9,6 +9,7 @@ from reforge.distributed.cluster import find_resources, fits, start_if_none
 from reforge.distributed.prepare import prepare_on_ray
 from reforge.distributed.train import dry_run_on_ray, train_on_ray
 from reforge.runs import DryRun, PretrainJob, PretrainResult, RunFolder, RunStatus
+from reforge.runs.store import check_storage
 from reforge.spec import load_source, render, validate
 
 GIB = 2**30
@@ -35,6 +36,8 @@ def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
     check = fits(resources)
     job = validate(PretrainJob, source, checks=[lambda job: check(job.scale)])
     folder = RunFolder(job.folder)
+    if not options.dry_run:
+        check_storage(job.run.folder)
     if options.dry_run:
         prepared = prepare_on_ray(job, resources, say)
         start_if_none(resources)

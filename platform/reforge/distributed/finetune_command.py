@@ -10,7 +10,9 @@ from reforge.distributed.command import show_dry_run, tensorboard_command
 from reforge.distributed.finetune import dry_run_of_finetuning, run_jobs
 from reforge.runs.encoder import open_encoder
 from reforge.runs.finetune_job import EncoderOptions, FinetuneJob
+from reforge.runs.job import RunOptions
 from reforge.runs.members import Summary, finished
+from reforge.runs.store import check_storage
 from reforge.runs.suite import SuiteJob
 from reforge.runs.suite_table import keep_table
 from reforge.spec import Source, UserError, load_source, render, validate
@@ -50,7 +52,8 @@ def _kind(source: Source) -> type[FinetuneJob] | type[SuiteJob]:
 def _job(source: Source, resources: Resources) -> None:
     check = fits(resources)
     job = validate(FinetuneJob, source, checks=[lambda job: check(job.scale)])
-    _check_encoder(job.encoder)
+    check_storage(job.run.folder)
+    _check_encoder(job.encoder, job.run)
     if finished(job) is not None:
         say(f"{job.folder} is finished; name=... starts another run")
     [summary] = run_jobs({"": job}, resources, say).values()
@@ -62,7 +65,7 @@ def _dry_run(source: Source, resources: Resources) -> None:
         raise UserError("--dry-run is for one job, and this is a suite: give it the spec of one of its fine-tunings")
     check = fits(resources)
     job = validate(FinetuneJob, source, checks=[lambda job: check(job.scale)])
-    _check_encoder(job.encoder)
+    _check_encoder(job.encoder, job.run)
     show_dry_run(dry_run_of_finetuning(job, resources))
 
 
@@ -70,16 +73,17 @@ def _suite(source: Source, beside: Path, resources: Resources) -> None:
     check = fits(resources)
     suite = validate(SuiteJob, source, checks=[lambda suite: check(suite.scale)])
     runs = suite.jobs(beside)
-    _check_encoder(suite.encoder)
+    check_storage(suite.run.folder)
+    _check_encoder(suite.encoder, suite.run)
     summaries = run_jobs({label: run.job for label, run in runs.items()}, resources, say)
     print(keep_table(suite, [(run, summaries[label]) for label, run in runs.items()], beside))
     print(f"table              {suite.folder / 'results.md'}")
 
 
-def _check_encoder(encoder: EncoderOptions) -> None:
+def _check_encoder(encoder: EncoderOptions, run: RunOptions) -> None:
     """Raise UserError where the run is not there, before anything takes time."""
     if encoder.run is not None:
-        open_encoder(encoder.run)
+        open_encoder(encoder.run, run.copies)
 
 
 def show_summary(job: FinetuneJob, summary: Summary) -> None:

@@ -20,7 +20,8 @@ import torch.distributed as dist
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from reforge.corpora.place import is_remote
+from reforge.corpora.place import is_remote, remote_errors
+from reforge.runs.store import Store
 from reforge.spec import UserError
 
 _NAME = ".storage-id"
@@ -41,6 +42,8 @@ class Mark:
 
     def trouble_here(self) -> str:
         """Why this process does not have the folder in common with who marked it; "" where it does."""
+        if is_remote(self.folder):
+            return self._trouble_there()
         try:
             identity = (self.folder / _NAME).read_text(encoding="ascii")
         except FileNotFoundError:
@@ -51,18 +54,37 @@ class Mark:
             return "another folder lies there"
         return "" if os.access(self.folder, os.W_OK) else "it cannot be written"
 
+    def _trouble_there(self) -> str:
+        try:
+            with remote_errors(self.folder):
+                identity = Store(self.folder).read(_NAME)
+        except UserError as error:
+            return str(error)
+        return "" if identity == self.identity.encode() else "another store answers by that name"
+
 
 def mark(folders: Iterable[tuple[str, Path]]) -> list[Mark]:
-    """Marks for folders on disks, which are made where there are none; a remote one is in common by itself.
+    """Marks for folders on disks, which are made where there are none, and for the remote one that runs are kept in.
+
+    Others that are remote may belong to somebody else, and are only read.
 
     folders: the option that names each, and its path
     Raises UserError where one cannot be written.
     """
-    local = {folder.expanduser().absolute(): setting for setting, folder in folders if not is_remote(folder)}
-    return [_mark(setting, folder) for folder, setting in local.items()]
+    ours = {
+        folder.expanduser().absolute(): setting
+        for setting, folder in folders
+        if setting == "run.storage" or not is_remote(folder)
+    }
+    return [_mark(setting, folder) for folder, setting in ours.items()]
 
 
 def _mark(setting: str, folder: Path) -> Mark:
+    if is_remote(folder):
+        with remote_errors(folder):
+            store, identity = Store(folder), uuid.uuid4().hex.encode()
+            content = identity if store.create(_NAME, identity) else store.read(_NAME) or b""
+        return Mark(setting, folder, content.decode("ascii", "replace"))
     file = folder / _NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
+from reforge.corpora.place import is_remote
 from reforge.distributed.arguments import say
 from reforge.distributed.cluster import Resources, WorkerShape, worker_shape
 from reforge.distributed.leaving import is_leaving, watching
@@ -46,11 +48,20 @@ def train_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) 
             "prepared": prepared_folder.resolve(),
             "board": reader.board,
         }
-        notes = job.run.folder.resolve() / "_ray"
         marks = mark([("run.storage", job.run.folder), ("run.prepared", job.run.prepared_root)])
-        with stoppable(lambda: [job.folder.resolve()]):
+        with notes_folder(job) as notes, stoppable(lambda: [job.folder.resolve()]):
             answer = run_group(job.scale, job.name, resources, _pretrain_worker, config, notes, marks)
     return PretrainResult.from_json(answer)
+
+
+@contextmanager
+def notes_folder(job: PretrainJob) -> Iterator[Path]:
+    """Where Ray keeps its own: beside the run or, where that is in a store, for the time being on this machine."""
+    if not is_remote(job.folder):
+        yield job.run.folder.resolve() / "_ray"
+        return
+    with tempfile.TemporaryDirectory(prefix="reforge-ray-") as name:
+        yield Path(name)
 
 
 def dry_run_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) -> DryRun:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from reforge.batches.storage import MANIFEST, sync_folder, write_synced
+from reforge.loop.patience import patiently
 from reforge.loop.state import LoopState
 from reforge.loop.tensors import StateTensors, load_tensors, restore_optimizer, state_tensors
 from reforge.loop.world import World
@@ -74,18 +75,25 @@ class Checkpoints:
         """Write a checkpoint of `state`, then remove all but the `keep` newest and the best.
 
         tensors: those of `state`, where other processes have a share of them (None: it has them all)
-        Raises UserError where it cannot be written; the checkpoints before it stay as they were.
+        Storage that is gone is waited for. Raises UserError where it cannot be written; the checkpoints before it stay
+        as they were.
         """
         target = self.folder_of(state.step)
         writing = self.folder / f".writing-{target.name}-{os.getpid()}"
-        try:
+        whole = tensors or state_tensors(state, World())
+
+        def write() -> None:
             self._remove_unfinished()
-            writing.mkdir(parents=True)
-            write_checkpoint(state, tensors or state_tensors(state, World()), writing)
+            self.folder.mkdir(exist_ok=True)  # not its parent: where the storage is gone, that would be another disk's
+            writing.mkdir()
+            write_checkpoint(state, whole, writing)
             if target.exists():  # an incomplete one of the same step, or the same step done again
                 shutil.rmtree(target)
             writing.rename(target)
             sync_folder(self.folder)
+
+        try:
+            patiently(write, self.announce)
         except (OSError, SafetensorError) as error:  # safetensors wraps the system's errors in its own
             shutil.rmtree(writing, ignore_errors=True)
             raise UserError(self._cannot_write(state.step, error)) from error
@@ -108,12 +116,20 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
 
     def _retain(self, keep: int, state: LoopState) -> None:
-        # What is beyond the state was damaged, or it would have been resumed: it must not count among the newest.
-        beyond = [path for path in self._all() if step_of(path) > state.step]
-        old = [path for path in self._all() if step_of(path) <= state.step][:-keep]
         best_step = state.best.step if state.best else None
-        for path in beyond + [path for path in old if step_of(path) != best_step]:
-            shutil.rmtree(path, ignore_errors=True)
+        for name in outdated([path.name for path in self._all()], state.step, keep, best_step):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def outdated(names: Sequence[str], step: int, keep: int, best_step: int | None) -> list[str]:
+    """Those of some checkpoints that a run at `step` does not keep: all but the `keep` newest and the best.
+
+    names: in the order of their steps
+    """
+    # What is beyond the state was damaged, or it would have been resumed: it must not count among the newest.
+    beyond = [name for name in names if step_of(Path(name)) > step]
+    old = [name for name in names if step_of(Path(name)) <= step][:-keep]
+    return beyond + [name for name in old if step_of(Path(name)) != best_step]
 
 
 def step_of(path: Path) -> int:
@@ -151,6 +167,14 @@ def find_flaw(folder: Path) -> str | None:
         if describe_file(path)["sha256"] != expected.sha256:
             return f"{name} has other content than was written"
     return None
+
+
+def files_in(folder: Path) -> list[str]:
+    """The names that a checkpoint's manifest has; none where it is broken."""
+    try:
+        return list(_Manifest.model_validate_json((folder / MANIFEST).read_bytes()).files)
+    except (OSError, ValueError):
+        return []
 
 
 def restore(state: LoopState, folder: Path) -> None:

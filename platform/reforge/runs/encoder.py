@@ -56,10 +56,13 @@ class Encoder:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_encoder(path: Path) -> Encoder:
-    """The encoder of the finished run in `path`, pre-trained or fine-tuned; raises UserError where there is none."""
+def open_encoder(path: Path, cache: Path | None = None) -> Encoder:
+    """The encoder of the finished run in `path`, pre-trained or fine-tuned; raises UserError where there is none.
+
+    cache: where the files of a remote run are kept on this machine
+    """
     try:
-        run = FinishedRun.open(path)
+        run = FinishedRun.open(path, cache)
         return Encoder(
             run=run,
             options=run.part(AnyBackbone, "model"),
@@ -111,7 +114,7 @@ def load_backbone(backbone: Backbone, encoder: Encoder, num_dropped: int) -> Loa
     Segment embeddings that the run lacks start at zero. Raises UserError for any other tensor that is in one of the
     two only, or of another shape.
     """
-    source = encoder.run.folder.weights
+    source = encoder.run.place / encoder.run.folder.weights.name
     tensors = encoder.run.weights()
     ours = {PREFIX + name: tensor for name, tensor in named_tensors(backbone).items()}
     left = {name: _role(name) for name in tensors if not name.startswith(PREFIX)}

@@ -37,7 +37,7 @@ def _evaluate(arguments: Sequence[str] | None) -> None:
 
 def _parser() -> Parser:
     parser = Parser(prog="evaluate.py", description="Score a finished fine-tuning on its test set, or on any file.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as runs/finetune-quickstart")
+    parser.add_argument("run", type=as_place, metavar="RUN", help="the run's folder, such as runs/finetune-quickstart")
     parser.add_argument("--data", type=as_place, metavar="FILE", help="what to score (default: the run's own test set)")
     parser.add_argument(
         "--kind", metavar="KIND", help="the form of FILE, such as nsmc or tsv (default: as the run's own)"

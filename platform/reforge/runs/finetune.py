@@ -41,9 +41,10 @@ from reforge.runs.encoder import Encoder, LoadReport, load_backbone, open_encode
 from reforge.runs.finetune_job import FinetuneJob, FinetunePlan
 from reforge.runs.finetune_results import Answers, FinetuneResult, keep_results
 from reforge.runs.finished import read_weights
-from reforge.runs.folder import RunFolder, held_on_first
+from reforge.runs.folder import RunFolder
 from reforge.runs.shared import Shared
 from reforge.runs.tracker import Observer, Tracking, run_training
+from reforge.runs.working_copy import held
 from reforge.spec import UserError, render
 from reforge.tasks import RowSet, Task, TaskModel, TaskOptions
 from reforge.tasks.data import Sets
@@ -107,11 +108,12 @@ def finetune(
         for report in run.training(is_leaving):
             on_report(report)
         if job.train.keep == "best":
+            have_best(run)
             run.world.on_all(lambda: take_best(run.state, run.folder))
         answers = answer(run)
+        weights = gather(named_tensors(run.state.model), run.world)
         seconds = time.monotonic() - started
         return run.world.on_first(lambda: keep_results(run, answers, weights, seconds))
-        weights = gather(named_tensors(run.state.model), run.world)
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def begin_finetuning(
     shared: what earlier runs of this process made
     """
     world = World.current(device)
-    with held_on_first(folder, job, world):
+    with held(folder, job, world, lambda line: observe({"say": line}), job.run.copies) as folder:
         setup = world.on_all(lambda: set_up(job, world, shared))
         state, report = world.on_all(lambda: start_state(job, setup, device))
         plan = job.train.plan(setup.train.steps_in_epoch(job.train.batch_size))
@@ -174,7 +176,7 @@ def set_up(job: FinetuneJob, world: World, shared: Shared | None = None) -> Setu
     sets = shared.get("sets", of_data, lambda: Sets.read(job.data))
     encoder = None
     if job.encoder.run is not None:
-        encoder = shared.get("encoder", str(job.encoder.run), partial(open_encoder, job.encoder.run))
+        encoder = shared.get("encoder", str(job.encoder.run), partial(open_encoder, job.encoder.run, job.run.copies))
         vocabulary = str(job.encoder.run)
         tokenizer = shared.get("tokenizer", vocabulary, lambda: encoder.tokenizer)
     else:
@@ -240,11 +242,11 @@ def start_state(job: FinetuneJob, setup: Setup, device: torch.device) -> tuple[L
     if setup.encoder and job.encoder.weights == "run":
         report = load_backbone(model.backbone, setup.encoder, job.encoder.drop_last_layers)
     freeze(model.backbone, job.encoder.trainable_layers)
-    return LoopState(model, job.optimizer.build(model), job.train.seed, fingerprint(setup, report)), report
-
     if job.scale.strategy == "fsdp":
         shard(model, World.current(device))  # before it is moved: a device need not hold it whole
     model.to(device)
+    return LoopState(model, job.optimizer.build(model), job.train.seed, fingerprint(setup, report)), report
+
 
 def build_model(job: FinetuneJob, task: Task, options: BackboneOptions, frame: Frame) -> TaskModel:
     """Backbone and head, freshly initialised."""
@@ -269,6 +271,13 @@ def notes(setup: Setup, report: LoadReport | None) -> list[str]:
         counts.append(f"{len(setup.sets.test):,} to test")
     lines = [*setup.sets.notes, f"examples: {', '.join(counts)}", *setup.task.notes()]
     return lines + ([report.summary()] if report else [])
+
+
+def have_best(run: Finetuning) -> None:
+    """The checkpoint that `take_best` reads, on every machine; every process must call it."""
+    best, state = run.state.best, run.state
+    if best is not None and best.step != state.step:
+        run.folder.have(Checkpoints(run.folder.checkpoints).folder_of(best.step).name, run.world)
 
 
 def take_best(state: LoopState, folder: RunFolder) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from reforge.corpora.place import Place
 from reforge.heads import HEADS, AnyHead, HeadOptions
 from reforge.loop import OptimizerOptions, Precision
 from reforge.loop.optimizer import ScheduleOptions
@@ -23,15 +24,15 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class EncoderOptions(Part):
     """The `encoder:` section: what is under the head.
 
-    run: the folder of a finished run whose tokenizer, model and weights are taken; null: the spec's own `model` and
-        `tokenizer`, which is trained on the training set's texts, from scratch
+    run: the folder or URL of a finished run whose tokenizer, model and weights are taken; null: the spec's own `model`
+        and `tokenizer`, which is trained on the training set's texts, from scratch
     weights: those of the `run`, or `fresh` ones: its model from scratch, as the baseline to beat
     trainable_layers: all, or the last N layers and what is above them; 0 trains the head alone
     drop_last_layers: leave so many of the run's layers out
     dropout: in place of the model's own dropout on activations
     """
 
-    run: Path | None = None
+    run: Place | None = None
     weights: Literal["run", "fresh"] = "run"
     trainable_layers: int | Literal["all"] = "all"
     drop_last_layers: int = Field(0, ge=0)

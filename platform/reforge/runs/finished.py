@@ -12,9 +12,12 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from reforge.corpora.place import is_folder, is_remote
 from reforge.loop.checkpoint import as_json
 from reforge.models import Frame
 from reforge.runs.folder import RunFolder
+from reforge.runs.job import RunOptions
+from reforge.runs.store import brought
 from reforge.spec import UserError
 from reforge.tokenizers.stored import read_tokenizer
 from reforge.tracking import write_whole
@@ -26,20 +29,30 @@ _CONFIG = TypeAdapter(dict[str, JsonValue])
 class FinishedRun:
     """The files of a finished run, pre-trained or fine-tuned, that loading it needs.
 
+    place: where the run is kept
+    folder: where its files can be read: there, or on this machine where it is kept in a store
     config: the content of config.json
     """
 
+    place: Path
     folder: RunFolder
     config: dict[str, Any]
 
     @classmethod
-    def open(cls, path: Path) -> "FinishedRun":
-        """The run in `path`; raises UserError where there is none, or none that is finished."""
-        folder = RunFolder(path.expanduser())
-        if not folder.path.is_dir():
+    def open(cls, path: Path, cache: Path | None = None) -> "FinishedRun":
+        """The run in `path`, a folder or a URL; raises UserError where there is none, or none that is finished.
+
+        cache: where the files of a remote run are kept on this machine (default: where a job keeps them)
+        """
+        place = path.expanduser()
+        if not is_folder(place):
             raise UserError(f"{path}: there is no such run")
-        if (folder.path / "members").is_dir():
+        if is_folder(place / "members"):
             raise UserError(f"{path} is several runs: choose one of those in {path / 'members'}")
+        folder = RunFolder(place)
+        if is_remote(place):
+            names = [file.name for file in (folder.config, folder.weights, folder.tokenizer, folder.spec)]
+            folder = RunFolder(brought(place, names, cache or RunOptions().copies))
         missing = [file.name for file in (folder.config, folder.weights, folder.tokenizer) if not file.is_file()]
         if missing:
             raise UserError(
@@ -49,7 +62,7 @@ class FinishedRun:
             config = _CONFIG.validate_json(folder.config.read_bytes())
         except ValueError as error:
             raise UserError(_not_readable(folder)) from error
-        return cls(folder, config)
+        return cls(place, folder, config)
 
     @property
     def is_finetuned(self) -> bool:

@@ -7,6 +7,7 @@ runs/NAME/  spec.yaml  tokenizer.json  config.json  model.safetensors  metrics.j
 import fcntl
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any, Protocol, TextIO, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
+from reforge.corpora.place import is_remote, remote_errors
 from reforge.loop import World
 from reforge.spec import Part, UserError, load_source, render
 from reforge.tracking import write_whole
@@ -100,6 +102,15 @@ class RunFolder:
         """The final figures; written last, so that its presence means the run is finished."""
         return self.path / "result.json"
 
+    def keep(self, checkpoint: Path, num_kept: int, best_step: int | None) -> None:
+        """Told on the first process of a checkpoint that is complete: it lies where it belongs.
+
+        A working copy brings it to the run's place. Raises UserError where that failed for an earlier one.
+        """
+
+    def have(self, checkpoint: str, world: World) -> None:
+        """Every process of the world calls it before it reads a checkpoint here; a working copy fetches it."""
+
     def claim(self, job: Job, wait_seconds: float = LOCK_WAIT_SECONDS) -> TextIO:
         """Make the folder `job`'s own, or go on with what an earlier start of the same job left; writes the spec.
 
@@ -128,11 +139,17 @@ class RunFolder:
 
     def status(self, job: Job) -> RunStatus:
         """How far the run has come; changes nothing. Raises UserError where the folder holds a run of another spec."""
+        with remote_errors(self.path):
+            return self._status(job)
+
+    def _status(self, job: Job) -> RunStatus:
+        if is_remote(self.path):
+            self.path.fs.invalidate_cache()  # type: ignore[attr-defined]
         if not self.spec.is_file() or not (self.path / self.kept_in).is_dir():
             return RunStatus.NEW
         try:
             assert isinstance(job, Part)
-            earlier = type(job).model_validate_json(json.dumps(load_source(self.spec).data))
+            earlier = type(job).model_validate_json(json.dumps(_read_spec(self.spec)))
         except ValidationError as error:
             raise UserError(
                 f"{self.spec} is not of this version of reforge; delete {self.path} or choose another name"
@@ -177,6 +194,16 @@ class RunFolder:
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()
         return file
+
+
+def _read_spec(file: Path) -> dict[str, object]:
+    """The options in a spec that a run was given, which may lie in a store."""
+    if not is_remote(file):
+        return load_source(file).data
+    with tempfile.TemporaryDirectory(prefix="reforge-") as here:
+        copy = Path(here) / file.name
+        copy.write_bytes(file.read_bytes())
+        return load_source(copy).data
 
 
 @contextmanager

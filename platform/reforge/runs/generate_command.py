@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from reforge.corpora.place import as_place
 from reforge.objectives.causal import CausalLM
 from reforge.runs.command_line import Parser, ended
 from reforge.runs.folder import RunFolder
@@ -65,7 +66,7 @@ def _parser() -> Parser:
         shown = "" if default in (False, None) else f" (default: {default})"
         parser.add_argument(_flag(name), help=what + shown, **how)
 
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as runs/causal-kowiki")
+    parser.add_argument("run", type=as_place, metavar="RUN", help="the run's folder, such as runs/causal-kowiki")
     parser.add_argument("--prompt", default="", help="the text to go on with (default: none, a new document)")
     add("max_tokens", "most tokens to make", type=int, metavar="N")
     add("temperature", "below 1 likely tokens become likelier", type=float, metavar="X")

@@ -74,12 +74,13 @@ class ScaleOptions(Part):
 class RunOptions(Part):
     """The `run:` section.
 
-    storage: the run's folder is `storage`/`name`
+    storage: the run's folder is `storage`/`name`; a path, or a URL such as s3://bucket/runs
     prepared: where prepared corpora lie, a path or a URL such as s3://bucket/prepared; null is `storage`/_prepared
-    cache: folder on each machine that keeps remote shards, up to `cache_gib`; what does not fit is loaded as it is read
+    cache: folder on each machine that keeps remote shards, up to `cache_gib`; what does not fit is loaded as it is
+        read. Working copies of runs whose `storage` is a URL, and what is loaded of such runs, lie in its runs/
     """
 
-    storage: Path = Path("runs")
+    storage: Place = Path("runs")
     prepared: Place | None = None
     cache: Path = Path("~/.cache/reforge/shards")
     cache_gib: float = Field(default=64, ge=0)
@@ -88,6 +89,11 @@ class RunOptions(Part):
     def folder(self) -> Path:
         """`storage` with a leading ~ as the user's home."""
         return self.storage.expanduser()
+
+    @property
+    def copies(self) -> Path:
+        """Where what this machine has of remote runs lies."""
+        return self.cache.expanduser() / "runs"
 
     @property
     def shard_cache(self) -> ShardCache:

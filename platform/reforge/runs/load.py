@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pydantic import PositiveInt
 from tokenizers import Tokenizer
 
+from reforge.corpora.place import as_place
 from reforge.loop import load_tensors
 from reforge.models import AnyBackbone, BackboneOptions
 from reforge.objectives import AnyObjective, Objective, ObjectiveOptions
@@ -22,12 +23,12 @@ class Loaded(NamedTuple):
 
 
 def load(path: str | Path) -> Loaded:
-    """The model, in evaluation mode on the CPU, and the tokenizer of the finished run in `path`.
+    """The model, in evaluation mode on the CPU, and the tokenizer of the finished run in `path`, a folder or a URL.
 
     `model.backbone(ids_BT)` gives hidden states, `model.logits(ids_BT)` logits. Raises UserError where `path` holds no
     finished run.
     """
-    run = FinishedRun.open(Path(path))
+    run = FinishedRun.open(as_place(str(path)))
     if run.is_finetuned:
         raise UserError(f"{path} was fine-tuned: reforge.load_predictor loads it, and jobs/predict.py uses it")
     options: BackboneOptions = run.part(AnyBackbone, "model")

@@ -12,10 +12,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from reforge.corpora.place import is_folder
 from reforge.loop.checkpoint import as_json
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.finetune_results import FinetuneResult
 from reforge.runs.folder import RunFolder, RunStatus, parse_result, storage_errors
+from reforge.runs.store import writable
 from reforge.spec import UserError, render
 from reforge.tracking import TensorBoardSink, write_whole
 
@@ -73,7 +75,7 @@ def finished(job: FinetuneJob) -> Summary | None:
 def _refuse_other_form(job: FinetuneJob) -> None:
     one, several = "a single run", "several runs (repeat, cv)"
     kept_in, found, wanted = ("checkpoints", one, several) if job.has_members else (MEMBERS, several, one)
-    if (job.folder / kept_in).is_dir():
+    if is_folder(job.folder / kept_in):
         raise UserError(
             f"{job.folder} holds {found}, and this job is {wanted}; choose another name (name=...), or delete the "
             "folder to start anew"
@@ -93,7 +95,8 @@ def summarise(job: FinetuneJob, results: Mapping[str, FinetuneResult]) -> Summar
     summary = Summary.of(results)
     if job.has_members:
         folder = folder_of(job)
-        with storage_errors(folder.path):
+        with storage_errors(folder.path), writable(folder.path) as path:
+            folder = RunFolder(path)
             write_whole(folder.spec, render(job))
             keep_curves(folder.tensorboard, summary)
             values = {

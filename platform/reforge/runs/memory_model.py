@@ -143,7 +143,7 @@ def estimate_finetuning(
     job: FinetuneJob, device: Device, num_workers: int, vocab_size: int | None, rows: KnownRows
 ) -> MemoryEstimate:
     """The peak: the head, the trained layers, and below them layers that only run."""
-    encoder = encoder_of(job.encoder.run) if job.encoder.run is not None else None
+    encoder = encoder_of(job.encoder.run, job.run.copies) if job.encoder.run is not None else None
     longest = min(rows.longest or job.data.block_tokens, job.data.block_tokens)
     rows_a_worker, at_once = -(-job.train.batch_size // num_workers), max(1, job.train.micro_batch_tokens // longest)
     # Rows a little shorter than the longest may fill the micro-batch to the last token.
@@ -220,9 +220,9 @@ def vocab_size_of(tokenizer: TokenizerOptions) -> int:
 
 
 @lru_cache(maxsize=16)
-def encoder_of(run: Path) -> Encoder:
+def encoder_of(run: Path, cache: Path) -> Encoder:
     """The encoder of a run, opened once: it is finished, and no longer changes."""
-    return open_encoder(run)
+    return open_encoder(run, cache)
 
 
 def model_of(job: FinetuneJob, encoder: Encoder | None, vocab_size: int | None) -> tuple[BackboneOptions, Frame]:

@@ -58,7 +58,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="predict.py", description="What a finished fine-tuning answers. Without TEXT or FILE: a prompt."
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder, such as runs/finetune-quickstart")
+    parser.add_argument("run", type=as_place, metavar="RUN", help="the run's folder, such as runs/finetune-quickstart")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts, a pair of them, or questions about --context")
     parser.add_argument(
         "--file", type=as_place, metavar="FILE", help="a text a line; two with a tab between them for pairs"

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from tokenizers import Tokenizer
 
 from reforge.corpora.labelled import AnyLabelled, Example, LabelledOptions
+from reforge.corpora.place import as_place
 from reforge.heads import AnyHead, HeadOptions
 from reforge.loop import Assessed, LabelledSet, Precision, World, assess, load_tensors, score
 from reforge.models import AnyBackbone, BackboneOptions
@@ -73,11 +74,11 @@ class _Training:
 
 
 def load_predictor(path: str | Path, device: torch.device | None = None) -> Predictor:
-    """The finished fine-tuning in `path`, on `device` (default: a GPU where there is one).
+    """The finished fine-tuning in `path`, a folder or a URL, on `device` (default: a GPU where there is one).
 
     Raises UserError where `path` holds no finished run, or one that was not fine-tuned.
     """
-    run = FinishedRun.open(Path(path))
+    run = FinishedRun.open(as_place(str(path)))
     if not run.is_finetuned:
         raise UserError(f"{path} was pre-trained, not fine-tuned: jobs/finetune.py makes a run of a task from it")
     options: TaskOptions = run.part(AnyTask, "task")

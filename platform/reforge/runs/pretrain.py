@@ -24,9 +24,10 @@ from reforge.models import BackboneOptions, count_parameters
 from reforge.objectives import Objective, Sample
 from reforge.runs.build import build_data, build_state, resolve_model
 from reforge.runs.finished import keep_run
-from reforge.runs.folder import RunFolder, held_on_first, parse_result, storage_errors
+from reforge.runs.folder import RunFolder, parse_result, storage_errors
 from reforge.runs.job import PretrainJob
 from reforge.runs.tracker import Observer, Tracking, run_training
+from reforge.runs.working_copy import held
 from reforge.spec import render
 from reforge.tracking import write_whole
 
@@ -116,7 +117,7 @@ def begin_pretraining(
     """The run, held against other processes as long as the context lasts; every process of the world must enter it."""
     world = World.current(device)
     prepared = world.on_all(lambda: open_prepared(prepared_folder, job.data, job.run.shard_cache))
-    with held_on_first(folder, job, world):
+    with held(folder, job, world, lambda line: observe({"say": line}), job.run.copies) as folder:
         model, notes = resolve_model(job, prepared.tokenizer.get_vocab_size(), world)
         state = build_state(job, prepared, device, model)
         for note in [*notes, *sharding_notes(state.model)] if world.is_first else []:

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from reforge.runs.folder import storage_errors
 from reforge.runs.members import Summary
+from reforge.runs.store import writable
 from reforge.runs.suite import SuiteJob, SuiteRun
 from reforge.tracking import References, ResultRow, TensorBoardSink, load_references, write_table
 
@@ -21,10 +22,9 @@ def keep_table(suite: SuiteJob, finished: Sequence[tuple[SuiteRun, Summary]], be
         path = suite.references if suite.references.is_file() else beside / suite.references
         references = load_references(path)
     rows = [row for run, summary in finished for row in rows_of(run, summary)]
-    with storage_errors(suite.folder):
-        suite.folder.mkdir(parents=True, exist_ok=True)
-        table = write_table(rows, references, suite.folder)
-        board = TensorBoardSink(suite.folder / "tensorboard", purge_step=None)
+    with storage_errors(suite.folder), writable(suite.folder) as folder:
+        table = write_table(rows, references, folder)
+        board = TensorBoardSink(folder / "tensorboard", purge_step=None)
         board.text(0, "results", table)
         scores = {f"suite/{row.set_name}/{row.metric}/{row.encoder}": fmean(row.scores) for row in rows}
         board.scalars(0, {name: score for name, score in scores.items() if not math.isnan(score)})

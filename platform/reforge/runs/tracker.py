@@ -69,7 +69,7 @@ def run_training(
     checkpoints = Checkpoints(tracking.folder.checkpoints, lambda line: tracking.observe({"say": line}))
     newest = world.on_first(checkpoints.newest_complete)
     if newest is not None:
-        world.on_all(lambda: restore(state, newest))
+        world.on_all(lambda: restore(state, checkpoints.folder / newest.name))  # on another machine: of its own
     request = StopRequest(tracking.folder.path)
 
     def is_asked_to_stop() -> bool:
@@ -121,7 +121,8 @@ def save(
     def write() -> None:
         if tracker:
             tracker.flush()  # a resume goes on after this step: what leads up to it must be on disk
-        checkpoints.save(state, tracking.keep_checkpoints, tensors)
+        saved = checkpoints.save(state, tracking.keep_checkpoints, tensors)
+        tracking.folder.keep(saved, tracking.keep_checkpoints, state.best.step if state.best else None)
 
     world.on_first(write)
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from reforge.corpora.place import is_remote
 from reforge.objectives.masking import MaskingOptions
 from reforge.runs.finetune_job import FinetuneJob
 from reforge.runs.job import PretrainJob, RunOptions
@@ -88,7 +89,10 @@ class TuneOptions(Part):
         return self.storage or str(self.folder / "study.journal")
 
     def problems(self) -> Iterator[Problem]:
-        """There is a metric, and none twice."""
+        """There is a metric, and none twice; the search's folder is on a disk."""
+        if is_remote(self.run.storage):
+            rule = "must be a folder that all nodes have in common: a search is not kept in a store"
+            yield Problem(("run", "storage"), rule, str(self.run.storage))
         names = [metric.name for metric in self.metrics]
         if not names:
             yield Problem(("metric",), "must name one metric at least", [])

@@ -9,7 +9,6 @@ Checkpoints are never changed once they are written: what is kept and what is ta
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -19,6 +18,7 @@ from typing import Any
 
 from reforge.loop.checkpoint import find_flaw
 from reforge.runs.folder import RunFolder, storage_errors
+from reforge.runs.links import link_folder
 from reforge.search.records import Takeover
 from reforge.spec import UserError
 from reforge.tracking import write_whole
@@ -54,7 +54,7 @@ def keep_round(folder: RunFolder, report: int) -> None:
     writing = kept.with_name(f".writing-{kept.name}")
     with storage_errors(folder.path):
         shutil.rmtree(writing, ignore_errors=True)
-        _link(folder.checkpoints, writing / "checkpoints")
+        link_folder(folder.checkpoints, writing / "checkpoints")
         shutil.copyfile(folder.metrics, writing / folder.metrics.name)
         writing.rename(kept)
 
@@ -73,7 +73,7 @@ def take_over(folder: RunFolder, turn: Turn) -> None:
     with closing(folder.hold()), storage_errors(folder.path):
         coming = folder.path / ".coming"
         shutil.rmtree(coming, ignore_errors=True)
-        _link(donor / "checkpoints", coming)
+        link_folder(donor / "checkpoints", coming)
         newest = _newest(coming, donor)
         folder.spec.unlink(missing_ok=True)  # the folder is another job's from now on
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
@@ -105,14 +105,3 @@ def _newest(checkpoints: Path, donor: Path) -> int:
     if flaws or not found:
         raise UserError(f"{donor} cannot be taken over: {'; '.join(flaws) or 'it has no checkpoint'}")
     return int(found[-1].name.removeprefix("step-"))
-
-
-def _link(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"), copy_function=_link_or_copy)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        shutil.copyfile(source, target)
