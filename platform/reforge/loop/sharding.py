@@ -23,7 +23,7 @@ from torch.nn.utils import get_total_norm
 
 from reforge.loop.world import World
 from reforge.models import Backbone
-from reforge.objectives import Learner
+from reforge.objectives import Inputs, Learner
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
@@ -82,6 +82,13 @@ def parts_of(model: nn.Module) -> list["FSDPModule"]:
     return [cast("FSDPModule", part) for part in model.modules() if is_sharded(part)]
 
 
+@torch.no_grad()
+def settle(model: nn.Module, inputs: Inputs) -> None:
+    """Run a sharded model once, on every process: torch takes the module that runs first for the root."""
+    model(**inputs.tensors)
+    parts_of(model)[0].reset_iter_state()
+
+
 def start_pass(model: nn.Module, is_last: bool) -> None:
     """Say before a forward and backward pass whether it is the last one of its step.
 
@@ -109,8 +116,10 @@ def whole(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for number, part in enumerate(parts):
-            part.reshard()
             part.set_reshard_after_forward(number > 0, recurse=False)
+        # Every process has run something else: what torch noted of it to gather ahead would have them wait for ever.
+        for root in parts[:1]:
+            root.reset_iter_state()
 
 
 @torch.no_grad()

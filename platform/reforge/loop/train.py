@@ -26,6 +26,7 @@ from reforge.loop.optimizer import OptimizerOptions
 from reforge.loop.plan import Goal, Plan, TrainingData
 from reforge.loop.precision import Precision, autocast
 from reforge.loop.sharding import clip_slices, is_sharded, start_pass
+from reforge.loop.sharding import settle as settle_slices
 from reforge.loop.state import Best, LoopState, seed_everything
 from reforge.loop.world import World
 from reforge.models import Backbone
@@ -124,7 +125,7 @@ def train(
     data.check(state)
     model = wrap(state.model, world)
     state.model.train()
-    settle_buckets(model, state, data, world)
+    settle(model, state, data, world)
     while not is_over(state, plan):
         started = time.perf_counter()
         rows = data.train.rows_at(state.seed, state.step, plan.global_batch)
@@ -251,20 +252,26 @@ def wrap(model: Learner, world: World) -> nn.Module:
     return DistributedDataParallel(model, device_ids=device_ids, forward_sync_buffers=False)
 
 
-def settle_buckets(model: nn.Module, state: LoopState, data: TrainingData, world: World) -> None:
-    """Let DDP choose its buckets by a backward pass of zeros, before the first step.
+def settle(model: nn.Module, state: LoopState, data: TrainingData, world: World) -> None:
+    """Let a model of several processes find its order by a pass of padding, before the first step.
 
-    It lays its buckets out anew after the first backward pass, and the order in which three or more ranks add up
+    DDP lays its buckets out anew after the first backward pass, and the order in which three or more ranks add up
     depends on the layout: without this the first step after a resume would round differently from the same step of an
     undisturbed run.
     """
     if isinstance(model, DistributedDataParallel):
-        none = np.zeros(0, np.int64)
-        nobody = Rows(none, none, data.train.block_tokens)
-        nothing = blank(data.train.read(nobody, state.seed, state.model.needs_partners))
-        inputs = state.model.collate(nothing, state.seed).to(world.device)
-        sum(model(**inputs.tensors).losses.values()).backward()
+        sum(model(**inputs_of_nobody(state, data, world).tensors).losses.values()).backward()
         state.optimizer.zero_grad(set_to_none=True)
+    elif is_sharded(model):
+        settle_slices(model, inputs_of_nobody(state, data, world))
+
+
+def inputs_of_nobody(state: LoopState, data: TrainingData, world: World) -> Inputs:
+    """A row of padding, as the model takes it."""
+    none = np.zeros(0, np.int64)
+    nobody = Rows(none, none, data.train.block_tokens)
+    nothing = blank(data.train.read(nobody, state.seed, state.model.needs_partners))
+    return state.model.collate(nothing, state.seed).to(world.device)
 
 
 def has_regular_gradients(model: Learner) -> bool:
