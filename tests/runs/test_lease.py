@@ -95,3 +95,12 @@ def test_a_request_to_stop_is_handed_on_once(store: Store) -> None:
     assert not asked.acquire(timeout=0.1)
     assert store.read(STOP) is None
     held.release()
+
+
+def test_who_was_started_by_the_same_driver_has_ended(store: Store) -> None:
+    first = Lease.take(store, lambda: None, lambda line: None, driver="a job")
+    second = Lease.take(store, lambda: None, lambda line: None, driver="a job")
+    with pytest.raises(UserError, match="took it over"):
+        first.check()
+    second.check()
+    second.release()

@@ -25,7 +25,7 @@ from reforge.distributed.leaving import is_leaving, watching
 from reforge.distributed.progress import ProgressReader, ProgressSender
 from reforge.distributed.shared_storage import check_nodes, check_workers, mark
 from reforge.distributed.stopping import stoppable
-from reforge.distributed.train import run_group
+from reforge.distributed.train import DRIVER, run_group
 from reforge.runs.dry_run import DryRun, dry_run_finetune
 from reforge.runs.finetune import finetune
 from reforge.runs.finetune_job import FinetuneJob
@@ -158,6 +158,7 @@ def _start_task(board: ActorHandle, num_runs: int, resources: Resources, member:
         "board": board,
         "prefix": f"{member.label}: " if num_runs > 1 else "",
         "cwd": str(Path.cwd()),
+        "driver": DRIVER,
         "marks": mark([("run.storage", member.spec.run.folder)]),
     }
     retries = member.spec.scale.max_failures
@@ -189,7 +190,7 @@ def _finetune(config: dict[str, Any], device: torch.device) -> FinetuneResult:
     with suppress(OSError):  # on another node: the paths that are left are absolute, or of the job's working directory
         os.chdir(config["cwd"])
     observe = ProgressSender(config["board"], config["prefix"])
-    return finetune(config["job"], config["run"], device, observe, is_leaving=is_leaving)
+    return finetune(config["job"], config["run"], device, observe, is_leaving=is_leaving, driver=config["driver"])
 
 
 def dry_run_of_finetuning(job: FinetuneJob, resources: Resources) -> DryRun:
@@ -219,6 +220,7 @@ def _run_in_group(
             "jobs": [(member.spec, member.spec.folder.absolute(), f"{member.label}: ") for member in members],
             "board": reader.board,
             "cwd": str(Path.cwd()),
+            "driver": DRIVER,
         }
         with tempfile.TemporaryDirectory(prefix="reforge-finetune-") as notes:
             marks = mark([("run.storage", first.run.folder)])

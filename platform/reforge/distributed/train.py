@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from ray.train.torch import TorchTrainer, get_device
 from reforge.corpora.place import is_remote
 from reforge.distributed.arguments import say
 from reforge.distributed.cluster import Resources, WorkerShape, worker_shape
-from reforge.distributed.leaving import is_leaving, watching
+from reforge.distributed.leaving import has_notice, is_leaving, watching
 from reforge.distributed.meeting import MeetingConfig
 from reforge.distributed.progress import ProgressReader, ProgressSender
 from reforge.distributed.regrouping import Announcements, StepsEndFirst
@@ -34,6 +35,8 @@ from reforge.tracking import Progress
 RESIZE_EVERY_SECONDS = 60.0
 # Room that is there is given in a second or two; where it is not, the number of workers is thought over.
 START_SECONDS = 20.0
+# This process, to workers of a run that it has started before.
+DRIVER = uuid.uuid4().hex
 
 
 def train_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) -> PretrainResult:
@@ -47,6 +50,7 @@ def train_on_ray(job: PretrainJob, prepared_folder: Path, resources: Resources) 
             "run": job.folder.resolve(),  # a worker's own working directory is another one
             "prepared": prepared_folder.resolve(),
             "board": reader.board,
+            "driver": DRIVER,
         }
         marks = mark([("run.storage", job.run.folder), ("run.prepared", job.run.prepared_root)])
         with notes_folder(job) as notes, stoppable(lambda: [job.folder.resolve()]):
@@ -88,29 +92,32 @@ def run_group(
     the folders that every worker must see.
     """
     shape = worker_shape(scale, resources)
+    loop_config = {"work": work, "config": config, "cpus": shape.cpus, "marks": marks}
     board = config.get("board")
-    answer: dict[str, Any] = {"leaving": ""}
     tell_controller(scale)
-    while "leaving" in answer:
+    while True:
+        callbacks = [StepsEndFirst(), *([Announcements(board, shape.num_workers)] if board else [])]
+        failures = FailureConfig(max_failures=scale.max_failures)
         trainer = TorchTrainer(
             _catching_user_errors,
-            train_loop_config={"work": work, "config": config, "cpus": shape.cpus, "marks": marks},
+            train_loop_config=loop_config,
             torch_config=MeetingConfig(backend="nccl" if shape.gpus else "gloo", timeout_s=scale.hang_seconds),
             scaling_config=scaling(shape),
-            run_config=RunConfig(
-                storage_path=str(notes),
-                name=name,
-                failure_config=FailureConfig(max_failures=scale.max_failures),
-                callbacks=[StepsEndFirst(), *([Announcements(board, shape.num_workers)] if board else [])],
-            ),
+            run_config=RunConfig(storage_path=str(notes), name=name, failure_config=failures, callbacks=callbacks),
         )
         # In the main thread Ray Train would take Ctrl-C over, and end the workers where they are.
         answer = in_thread(partial(_fit, trainer))
-        if "leaving" in answer:
-            say(f"a node is about to go: {answer['leaving']}; going on without it")
-    if "stopped" in answer:
-        say(answer["stopped"])
-        raise KeyboardInterrupt
+        if "leaving" not in answer or has_notice():  # this process goes with its node
+            return checked(answer)
+        say(f"a node is about to go: {answer['leaving']}; going on without it")
+
+
+def checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """What the workers answered; raises what ended them before their time."""
+    for word in ("stopped", "leaving"):
+        if word in answer:
+            say(answer[word])
+            raise KeyboardInterrupt
     if "user_error" in answer:
         raise UserError(answer["user_error"])
     return answer
@@ -162,7 +169,7 @@ def _pretrain_worker(config: dict[str, Any]) -> dict[str, Any]:
 
     observe = ProgressSender(config["board"])
     where = config["run"], config["prepared"], get_device()
-    return asdict(pretrain(config["job"], *where, observe, on_report, is_leaving))
+    return asdict(pretrain(config["job"], *where, observe, on_report, is_leaving, config["driver"]))
 
 
 def _dry_run_worker(config: dict[str, Any]) -> dict[str, Any]:

@@ -96,15 +96,17 @@ def finetune(
     observe: Observer = lambda event: None,
     on_report: Callable[[StepReport], None] = lambda report: None,
     is_leaving: Callable[[], bool] = lambda: False,
+    driver: str = "",
 ) -> FinetuneResult:
     """Fine-tune `job`, a single run, to its end from where `run_folder` stands; every process must call it.
 
     `observe` gets progress events on the first process, `on_report` every report on every process; `is_leaving` is
     asked before every step, on every process. Raises UserError for what stops a run and trying again would not mend,
     Leaving at the end of a step before which some process was leaving.
+    driver: whoever starts this; processes that it started earlier for this run have ended
     """
     started = time.monotonic()
-    with begin_finetuning(job, RunFolder(run_folder), device, observe) as run:
+    with begin_finetuning(job, RunFolder(run_folder), device, observe, driver=driver) as run:
         for report in run.training(is_leaving):
             on_report(report)
         if job.train.keep == "best":
@@ -150,14 +152,19 @@ class Finetuning:
 
 @contextmanager
 def begin_finetuning(
-    job: FinetuneJob, folder: RunFolder, device: torch.device, observe: Observer, shared: Shared | None = None
+    job: FinetuneJob,
+    folder: RunFolder,
+    device: torch.device,
+    observe: Observer,
+    shared: Shared | None = None,
+    driver: str = "",
 ) -> Iterator[Finetuning]:
     """The run, held against other processes as long as the context lasts; every process of the world must enter it.
 
     shared: what earlier runs of this process made
     """
     world = World.current(device)
-    with held(folder, job, world, lambda line: observe({"say": line}), job.run.copies) as folder:
+    with held(folder, job, world, lambda line: observe({"say": line}), job.run.copies, driver) as folder:
         setup = world.on_all(lambda: set_up(job, world, shared))
         state, report = world.on_all(lambda: start_state(job, setup, device))
         plan = job.train.plan(setup.train.steps_in_epoch(job.train.batch_size))

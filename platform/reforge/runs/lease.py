@@ -2,7 +2,7 @@
 
     nobody's --created where there is none--> ours --a beat every 10 s--> deleted at the end
                                                '--its process died--> another's, after 60 s without a beat, or at once
-                                                                      where both are on one machine
+                                                                      where both are of one machine or one job
 
 What it cannot do: a store has no locks that end with their owner. Two that take over one dead process's lock in the
 same moment both believe they have it; the one whose name does not stand in it finds out before its next upload, and at
@@ -38,21 +38,25 @@ class Owner:
 
     token: of this one start of this one process
     machine: within which the number of the process is its own
+    driver: who started the process, and starts another for the same run only when it has ended; "" where nobody did
     """
 
     token: str
     process: int
     host: str
     machine: str
+    driver: str = ""
     beats: int = 0
 
     @classmethod
-    def this_process(cls) -> "Owner":
+    def this_process(cls, driver: str = "") -> "Owner":
         """A new owner."""
-        return cls(uuid.uuid4().hex, os.getpid(), os.uname().nodename, _this_machine())
+        return cls(uuid.uuid4().hex, os.getpid(), os.uname().nodename, _this_machine(), driver)
 
-    def is_dead(self) -> bool:
-        """Whether its process is known to have ended: it was one of this machine."""
+    def is_dead(self, driver: str = "") -> bool:
+        """Whether its process is known to have ended: it was one of this machine, or of the same driver."""
+        if driver and self.driver == driver:
+            return True
         if not self.machine or self.machine != _this_machine():
             return False
         try:
@@ -92,9 +96,9 @@ class Lease:
         self._thread.start()
 
     @classmethod
-    def take(cls, store: Store, on_stop: Callable[[], None], say: Say) -> "Lease":
+    def take(cls, store: Store, on_stop: Callable[[], None], say: Say, driver: str = "") -> "Lease":
         """The lock of a run, waited for where it must be; raises UserError where a living process has it."""
-        owner, previous = Owner.this_process(), None
+        owner, previous = Owner.this_process(driver), None
         began = unchanged_since = time.monotonic()
         seen: bytes | None = None
         while not store.create(LOCK, _OWNER.dump_json(owner)):
@@ -104,10 +108,10 @@ class Lease:
             if content != seen:
                 if seen is not None and now - began > WAIT_SECONDS:
                     raise UserError(_held(store, content))
-                if seen is None and not _is_dead(content):
+                if seen is None and not _is_dead(content, driver):
                     say(f"{_held(store, content)}; waiting whether it is alive")
                 seen, unchanged_since = content, now
-            if _is_dead(content) or now - unchanged_since > LASTS_SECONDS:
+            if _is_dead(content, driver) or now - unchanged_since > LASTS_SECONDS:
                 previous = _token(content)
                 store.remove([LOCK])
             else:
@@ -146,9 +150,9 @@ class Lease:
                 continue
 
 
-def _is_dead(content: bytes) -> bool:
+def _is_dead(content: bytes, driver: str) -> bool:
     owner = _parsed(content)
-    return owner is not None and owner.is_dead()
+    return owner is not None and owner.is_dead(driver)
 
 
 def _token(content: bytes) -> str | None:

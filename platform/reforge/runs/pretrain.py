@@ -59,15 +59,17 @@ def pretrain(
     observe: Observer = lambda event: None,
     on_report: Callable[[StepReport], None] = lambda report: None,
     is_leaving: Callable[[], bool] = lambda: False,
+    driver: str = "",
 ) -> PretrainResult:
     """Train `job` to its end from where `run_folder` stands; every process of the world must call it.
 
     `observe` gets progress events on the first process ({"step": ...} or {"say": line}); `on_report` gets every report
     on every process; `is_leaving` is asked before every step, on every process. Raises UserError for what stops a run
     and trying again would not mend, Leaving at the end of a step before which some process was leaving.
+    driver: whoever starts this; processes that it started earlier have ended
     """
     started = time.monotonic()
-    with begin_pretraining(job, RunFolder(run_folder), device, observe, prepared_folder) as run:
+    with begin_pretraining(job, RunFolder(run_folder), device, observe, prepared_folder, driver) as run:
         valid: dict[str, float] = {}
         for report in run.training(is_leaving):
             on_report(report)
@@ -112,12 +114,17 @@ class Pretraining:
 
 @contextmanager
 def begin_pretraining(
-    job: PretrainJob, folder: RunFolder, device: torch.device, observe: Observer, prepared_folder: Path
+    job: PretrainJob,
+    folder: RunFolder,
+    device: torch.device,
+    observe: Observer,
+    prepared_folder: Path,
+    driver: str = "",
 ) -> Iterator[Pretraining]:
     """The run, held against other processes as long as the context lasts; every process of the world must enter it."""
     world = World.current(device)
     prepared = world.on_all(lambda: open_prepared(prepared_folder, job.data, job.run.shard_cache))
-    with held(folder, job, world, lambda line: observe({"say": line}), job.run.copies) as folder:
+    with held(folder, job, world, lambda line: observe({"say": line}), job.run.copies, driver) as folder:
         model, notes = resolve_model(job, prepared.tokenizer.get_vocab_size(), world)
         state = build_state(job, prepared, device, model)
         for note in [*notes, *sharding_notes(state.model)] if world.is_first else []:

@@ -69,10 +69,11 @@ class WorkingCopy(RunFolder):
 
 
 @contextmanager
-def held(folder: RunFolder, job: Job, world: World, say: Say, cache: Path) -> Iterator[RunFolder]:
+def held(folder: RunFolder, job: Job, world: World, say: Say, cache: Path, driver: str = "") -> Iterator[RunFolder]:
     """The right to write a run as long as the context lasts, and the folder to write; every process must enter.
 
-    A run on disk is written where it is, one in a store in a working copy below `cache`. When the context ends well, or
+    A run on disk is written where it is, one in a store in a working copy below `cache`; locks
+    that `driver` has had are nobody's. When the context ends well, or
     the run stops as it was asked to, everything is in the store. Raises UserError where that cannot be.
     """
     if not is_remote(folder.path):
@@ -84,7 +85,7 @@ def held(folder: RunFolder, job: Job, world: World, say: Say, cache: Path) -> It
     held: list[_Held] = []
 
     def begin() -> tuple[str | None, str]:
-        held.append(_Held.take(store, here, say))
+        held.append(_Held.take(store, here, say, driver))
         return held[0].settle(RunFolder(place, folder.kept_in), job), held[0].lease.owner.token
 
     try:
@@ -126,12 +127,12 @@ class _Held:
     say: Say
 
     @classmethod
-    def take(cls, store: Store, folder: RunFolder, say: Say) -> "_Held":
+    def take(cls, store: Store, folder: RunFolder, say: Say, driver: str) -> "_Held":
         lock = folder.hold()
         try:
             request = StopRequest(folder.path)
             request.clear()
-            lease = _patiently(lambda: Lease.take(store, lambda: _ask(request), say), store, say)
+            lease = _patiently(lambda: Lease.take(store, lambda: _ask(request), say, driver), store, say)
         except BaseException:
             lock.close()
             raise
