@@ -8,7 +8,7 @@ Whoever trains asks `is_leaving` before each step; one process that says yes end
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import ray
@@ -31,15 +31,15 @@ def is_leaving() -> bool:
 
 
 @contextmanager
-def watching() -> Iterator[None]:
-    """As long as the context lasts, a notice to this node makes this process leave."""
+def watching(act: Callable[[], object] = leave) -> Iterator[None]:
+    """As long as the context lasts, a notice to this node makes this process leave, or `act` once."""
     ended = threading.Event()
 
     def watch() -> None:
-        node = ray.get_runtime_context().get_node_id()
         while not ended.wait(NOTICE_EVERY_SECONDS):
-            if node in draining_nodes():
-                leave()
+            if has_notice():
+                act()
+                return
 
     thread = threading.Thread(target=watch, daemon=True, name="reforge-notices")
     _asked.clear()
@@ -48,6 +48,12 @@ def watching() -> Iterator[None]:
         yield
     finally:
         ended.set()
+
+
+def has_notice() -> bool:
+    """Whether the node that this process runs on is about to go."""
+    draining = draining_nodes()
+    return bool(draining) and ray.get_runtime_context().get_node_id() in draining
 
 
 def draining_nodes() -> set[str]:

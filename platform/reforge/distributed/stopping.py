@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from reforge.distributed.arguments import say
+from reforge.distributed.leaving import watching
 from reforge.runs.stop_request import StopRequest
 
 T = TypeVar("T")
@@ -32,6 +33,11 @@ class Asking:
         self.has_asked = True
         say("stopping at the end of this step, with a checkpoint; once more stops at once")
 
+    def on_notice(self) -> None:
+        """This node is about to be taken away."""
+        say("this node is about to go: stopping at the end of this step, with a checkpoint")
+        self.ask()
+
     def ask(self) -> bool:
         """Ask every run; whether there is any."""
         return sum([StopRequest(folder).make() for folder in self.folders()]) > 0
@@ -41,7 +47,8 @@ class Asking:
 def stoppable(folders: Callable[[], Iterable[Path]]) -> Iterator[Asking]:
     """As long as the context lasts, a signal asks the runs in `folders()` to stop; where there is none, it ends here.
 
-    Outside the main thread, where no signal arrives, nothing changes.
+    Notice to this node asks them too: whoever drives them goes with it. Outside the main thread, where no signal
+    arrives, nothing changes.
     """
     asking = Asking(folders)
     if threading.current_thread() is not threading.main_thread():
@@ -51,7 +58,8 @@ def stoppable(folders: Callable[[], Iterable[Path]]) -> Iterator[Asking]:
         StopRequest(folder).clear()  # of a driver that died before its workers read it
     before = {number: signal.signal(number, asking.on_signal) for number in SIGNALS}
     try:
-        yield asking
+        with watching(asking.on_notice):
+            yield asking
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
