@@ -18,6 +18,7 @@ from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import AuthenticationError
 
+from reforge.distributed.head import watch_head
 from reforge.distributed.private import QUIET, on_loopback
 from reforge.spec import UserError
 
@@ -54,6 +55,7 @@ def connect(address: str) -> None:
             raise
         theirs, ours = (f"Ray {ray} on Python {python}" for ray, python in versions)
         raise UserError(_other_version(address, theirs, ours)) from error
+    watch_head(ray.get_runtime_context().gcs_address)
 
 
 def say_briefly(message: dict[str, Any], ignore_prefix: bool) -> None:
