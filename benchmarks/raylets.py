@@ -22,9 +22,9 @@ from ray.util import get_node_ip_address
 RAY = Path(sys.executable).with_name("ray")
 OBJECT_STORE_BYTES = 100 * 2**20
 STARTED = "Ray runtime started."
-START_SECONDS, END_SECONDS = 120.0, 15.0
-# What Ray Train would watch for does not happen here; and it looks at tiny jobs too seldom.
-QUICK = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+START_SECONDS, END_SECONDS = 240.0, 30.0
+# Ray Train looks at tiny jobs too seldom; and its workers step back (nice 15) for whatever else a machine does.
+QUICK = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_worker_niceness": "0"}
 
 
 @dataclass
@@ -85,9 +85,9 @@ class Raylets:
         )
         return self.head
 
-    def add(self) -> Node:
-        """A node more."""
-        node = self._start(f"--address={self.address}", "--num-cpus=1")
+    def add(self, **environment: str) -> Node:
+        """A node more. environment: of its processes, beside what all have"""
+        node = self._start(f"--address={self.address}", "--num-cpus=1", **environment)
         self.nodes.append(node)
         return node
 
@@ -95,6 +95,13 @@ class Raylets:
         """Kill -9 of a node's raylet."""
         self.nodes.remove(node)
         node.kill()
+
+    def kill_head(self) -> None:
+        """Kill -9 of the head's own process and its raylet; `start_head` starts another, which knows nothing."""
+        gcs = self.head.gcs
+        os.kill(self.head.raylet, signal.SIGKILL)
+        os.kill(gcs, signal.SIGKILL)
+        self.head.process.wait(END_SECONDS)
 
     def end(self) -> None:
         """End all nodes."""
@@ -112,14 +119,14 @@ class Raylets:
             process.wait()
         self.nodes.clear()
 
-    def _start(self, *words: str) -> Node:
+    def _start(self, *words: str, **environment: str) -> Node:
         self._number += 1
         told = self.folder / f"node-{self._number}.txt"
         options = (f"--object-store-memory={OBJECT_STORE_BYTES}", "--dashboard-agent-listen-port=0")
         with told.open("wb") as output:
             process = subprocess.Popen(
                 [str(RAY), "start", "--block", "--disable-usage-stats", *options, *words],
-                env=self._environment,
+                env={**self._environment, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
