@@ -126,6 +126,15 @@ def test_auto_shares_the_cpus_and_takes_a_gpu_each_where_there_are_any() -> None
     assert worker_shape(ScaleOptions(num_workers=3), Resources(4, 0, "here")).cpus == 1
 
 
+def test_elastic_workers_need_room_for_the_fewest() -> None:
+    shape = worker_shape(ScaleOptions(num_workers=(2, 8)), Resources(4, 0, "here"))
+    assert (shape.least_workers, shape.num_workers, shape.cpus, shape.is_elastic) == (2, 8, 1, True)
+    assert list(fits(Resources(4, 0, "here"))(ScaleOptions(num_workers=(2, 8)))) == []
+    (problem,) = fits(Resources(1, 0, "here"))(ScaleOptions(num_workers=(2, 8)))
+    assert "at most the 1 CPUs" in problem.rule
+    assert not worker_shape(ScaleOptions(num_workers=2), Resources(4, 0, "here")).is_elastic
+
+
 @pytest.mark.parametrize(
     ("cpus", "gpus", "scale", "workers"),
     [
