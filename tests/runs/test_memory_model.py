@@ -90,6 +90,19 @@ def test_several_workers_hold_the_gradients_twice_and_share_the_batch(tiny_job: 
     assert two.gradients_and_optimizer - two.parameters >= one.gradients_and_optimizer - one.parameters
 
 
+def test_slices_of_the_model_take_less_the_more_workers_there_are(tiny_job: Callable[..., PretrainJob]) -> None:
+    held = {}
+    for memory in ("reversible", "keep"):
+        size = ("model.d_model=64", "model.depth=8", f"model.memory={memory}")
+        copied, sliced = tiny_job(*size), tiny_job(*size, "scale.strategy=fsdp")
+        assert estimate(sliced, CPU, num_workers=1) == estimate(copied, CPU, num_workers=1)
+        found = [estimate(sliced, CPU, num_workers=number) for number in (2, 4, 64)]
+        assert [one.total for one in found] == sorted((one.total for one in found), reverse=True)
+        assert found[0].gradients_and_optimizer < estimate(copied, CPU, num_workers=2).gradients_and_optimizer
+        held[memory] = found[-1].parameters + found[-1].gradients_and_optimizer
+    assert held["keep"] < 0.7 * held["reversible"]  # whole a layer at a time, or all of them at once
+
+
 def test_bf16_halves_what_is_kept_inside_layers(tiny_job: Callable[..., PretrainJob]) -> None:
     job = tiny_job("model={kind: transformer, d_model: 64, depth: 4, num_heads: 2}", "train.micro_batch_tokens=8192")
     job = job.model_copy(update={"train": job.train.model_copy(update={"global_batch_tokens": 8192})})

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from reforge.heads import Outputs
 from reforge.loop import World, resolve_precision
@@ -78,6 +78,18 @@ class Stage(NamedTuple):
     logits: int = 0
 
 
+class Workers(NamedTuple):
+    """How many workers train together, and whether each holds all of the model."""
+
+    number: int
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+
+    @property
+    def num_slices(self) -> int:
+        """Of how many slices of the model a worker holds one."""
+        return self.number if self.strategy == "fsdp" else 1
+
+
 def device_of(job: TrialJob, world: World) -> Device:
     """The device that a worker of `world` has, for this job's precision."""
     precision = resolve_precision(job.train.precision, world.device)
@@ -114,7 +126,7 @@ def estimate_pretraining(job: PretrainJob, device: Device, num_workers: int, voc
         if num_targets:
             logits = logits_of(num_targets, vocab_size, part.model.d_model, device)
     above = output_stages(kept_above, logits, FLOAT * sizes.above)
-    return peak([*above, *stages], sizes, device, num_workers, accumulates)
+    return peak([*above, *stages], sizes, device, Workers(num_workers, job.scale.strategy), accumulates)
 
 
 class Logits(NamedTuple):
@@ -161,7 +173,7 @@ def estimate_finetuning(
     head = job.head_options.activation_values(options.d_model, outputs) * FLOAT * num_units
     stages = [Stage(head, head, FLOAT * sizes.above)]
     stages += backbone_stages(options, step, sizes.backbones[0], num_trained)
-    return peak(stages, sizes, device, num_workers, accumulates=rows_a_worker > at_once)
+    return peak(stages, sizes, device, Workers(num_workers, job.scale.strategy), accumulates=rows_a_worker > at_once)
 
 
 def most_drawn(num_rows: int, share: float) -> float:
@@ -191,24 +203,52 @@ def backbone_stages(options: BackboneOptions, step: MicroStep, sizes: BackboneSi
 
 
 def peak(
-    stages: Sequence[Stage], sizes: ModelSizes, device: Device, num_workers: int, accumulates: bool
+    stages: Sequence[Stage], sizes: ModelSizes, device: Device, workers: Workers, accumulates: bool
 ) -> MemoryEstimate:
     """The estimate at the stage that has most in use.
 
-    Where gradients of several micro-batches add up all are there from the start. DistributedDataParallel holds them
-    twice; autocast keeps matrices in bfloat16 beside those in float32.
+    Autocast keeps matrices in bfloat16 beside those in float32.
     """
-    parameters, trained = FLOAT * sizes.num_parameters, FLOAT * sizes.num_trained
-    averages = 2 * trained + (trained if num_workers > 1 else 0)
+    parameters, averages, between = between_passes(sizes, workers)
     casts = 2 * sizes.num_cast if device.bytes_per_value == 2 else 0
-    moments = [MemoryEstimate(parameters, averages + trained, 0, 0)]  # the update
+    moments = [between]
     for number, stage in enumerate(stages):
         kept = sum(other.kept for other in stages[number:])
-        gradients = sum(other.gradients for other in stages[: number + 1])
-        if accumulates:
-            gradients = trained + min(stage.gradients, FLOAT * sizes.largest)
+        gradients = gradients_at(number, stages, sizes, workers, accumulates)
         moments.append(MemoryEstimate(parameters, averages + gradients, kept + stage.working + casts, stage.logits))
     return max(moments, key=lambda moment: moment.total)
+
+
+def between_passes(sizes: ModelSizes, workers: Workers) -> tuple[int, int, MemoryEstimate]:
+    """Bytes of the weights and of AdamW's averages during a pass, and what there is at most outside of one.
+
+    That is the update. DistributedDataParallel holds gradients twice. In slices it is the moment when the gradients
+    are sent to be added up or, by layer, evaluation: every worker has all weights for it, beside its slice.
+    """
+    parameters, trained = FLOAT * sizes.num_parameters, FLOAT * sizes.num_trained
+    if workers.num_slices == 1:
+        averages = 2 * trained + (trained if workers.number > 1 else 0)
+        return parameters, averages, MemoryEstimate(parameters, averages + trained, 0, 0)
+    whole, averages = parameters + parameters // workers.num_slices, 2 * trained // workers.num_slices
+    if not sizes.apart:
+        sent = 2 * trained + trained // workers.num_slices
+        return whole, averages, MemoryEstimate(whole, averages + sent, 0, 0)
+    running = FLOAT * (2 * max(sizes.apart) - sum(sizes.apart))  # a layer, and the next is on its way
+    return whole + running, averages, MemoryEstimate(whole, averages, 0, 0)
+
+
+def gradients_at(number: int, stages: Sequence[Stage], sizes: ModelSizes, workers: Workers, accumulates: bool) -> int:
+    """Bytes of the gradients that are there in a stage.
+
+    Where those of several micro-batches add up all are there from the start. By layer they are added up in slices.
+    """
+    trained, here = FLOAT * sizes.num_trained, stages[number].gradients
+    if workers.num_slices > 1 and sizes.apart:
+        outside = FLOAT * (sizes.num_parameters - sum(sizes.apart))
+        return min(trained, outside) + 2 * here + trained // workers.num_slices
+    if accumulates:
+        return trained + min(here, FLOAT * sizes.largest)
+    return sum(stage.gradients for stage in stages[: number + 1])
 
 
 @lru_cache(maxsize=64)

@@ -15,6 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from reforge.heads import HeadOptions, Outputs
+from reforge.loop.sharding import separate_layers
 from reforge.models import Backbone, BackboneOptions, Frame, parameter_depths
 from reforge.models.freezing import freeze
 from reforge.objectives import ObjectiveOptions
@@ -49,6 +50,7 @@ class ModelSizes:
     above: trained ones whose gradients arise before the backbones': output layers, the head, tied embeddings
     backbones: in the order of their backward passes
     first_only: whether the head looks at the first state of a row alone
+    apart: of each layer that is whole only while it runs, where the model is sharded by layer (loop/sharding.py)
     """
 
     num_parameters: int
@@ -58,6 +60,7 @@ class ModelSizes:
     above: int
     backbones: tuple[BackboneSizes, ...]
     first_only: bool = False
+    apart: tuple[int, ...] = ()
 
 
 @lru_cache(maxsize=512)
@@ -117,7 +120,13 @@ def count(module: nn.Module, backbones: Sequence[Backbone], first_only: bool = F
         above=above,
         backbones=tuple(backbone_sizes(depths, seen) for depths in by_depth),
         first_only=first_only,
+        apart=tuple(sum(p.numel() for p in layer_parameters(layer)) for layer in separate_layers(module)),
     )
+
+
+def layer_parameters(modules: Sequence[nn.Module]) -> Iterator[nn.Parameter]:
+    """The parameters of a layer that several modules make up."""
+    return (parameter for module in modules for parameter in module.parameters())
 
 
 def tied(module: nn.Module) -> Iterator[nn.Parameter]:
