@@ -1,9 +1,10 @@
 """Fixtures that several folders share: a real corpus, a tiny real job, one Ray session."""
 
+import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,18 @@ multiprocessing.set_forkserver_preload(["reforge.runs", "torch._dynamo"])  # whi
 
 TINY = Path(__file__).parent / "tiny.yaml"
 TINY_FINETUNE = Path(__file__).parent / "tiny_finetune.yaml"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Modules and tests stay until the end: the garbage collector would look through millions of objects in vain."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

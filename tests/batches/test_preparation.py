@@ -55,7 +55,7 @@ def corpus(tmp_path: Path) -> Path:
     folder = tmp_path / "corpus"
     folder.mkdir()
     for name in sorted(topics)[:30]:
-        (folder / f"{name}.txt").write_text(topics[name][:3000], encoding="utf-8")
+        (folder / f"{name}.txt").write_text(topics[name][:1500], encoding="utf-8")
     return folder
 
 

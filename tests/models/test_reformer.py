@@ -38,7 +38,7 @@ def run(model: nn.Module, ids_BT: Tensor, **mask: Tensor) -> tuple[Tensor, dict[
 
 def library(causal: bool = False, **options: Any) -> ReformerLM:
     return ReformerLM(
-        VOCAB, 32, 2, BLOCK, heads=4, dim_head=8, bucket_size=8, n_hashes=2, ff_chunks=100, causal=causal,
+        VOCAB, 32, 2, BLOCK, heads=4, dim_head=8, bucket_size=8, n_hashes=2, ff_chunks=3, causal=causal,
         return_embeddings=True, **options,
     )  # fmt: skip
 
@@ -63,9 +63,11 @@ POSITIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("position", POSITIONS)
+# That the memories give the same of anything is the business of test_reversible.py.
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize(
+    ("position", "memory"), [*((name, "keep") for name in POSITIONS), *(("axial", name) for name in MEMORIES[1:])]
+)
 def test_lsh_equals_reformer_pytorch_whose_state_loads_both_ways(position: str, causal: bool, memory: str) -> None:
     ours = build(causal, position=position, attention="lsh", memory=memory)
     check_against_the_library(ours, library(causal, **POSITIONS[position]))
