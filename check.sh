@@ -27,5 +27,4 @@ unset PYTHONDONTWRITEBYTECODE
 [ "${1-}" != lint ] || exit 0
 # A file's tests stay together: they share what the first of them trained or started.
 processes=$("$python" -c "import os; print(min(4, os.cpu_count() or 1))")
-# In the order of the folders: left to itself xdist keeps the files of few tests for the end, and these are the longest.
-exec "$python" -m pytest -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
+exec "$python" -m pytest -n "$processes" --dist loadfile "$@"
