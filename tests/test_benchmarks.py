@@ -165,3 +165,15 @@ def test_the_reviews_of_a_grid_have_texts_and_are_divided(load: Callable[[str], 
     load("search_grid").take_reviews(tmp_path / "reviews.txt", tmp_path, 2, 1)
     assert (tmp_path / "train.txt").read_text().splitlines() == [rows[0], rows[1], rows[3]]
     assert (tmp_path / "valid.txt").read_text().splitlines() == [rows[0], rows[4]]
+
+
+@pytest.mark.long
+@pytest.mark.slow  # a cluster of three nodes, and three trainings
+def test_a_little_chaos_leaves_nothing_and_changes_nothing(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    file = tmp_path / "chaos.json"
+    words = ["--minutes", "0.01", "--steps", "80", "--faults", "worker=1", "--json", str(file)]
+    count = load("chaos").main(words)
+    assert count.is_clean
+    assert count.runs == 1
+    assert count.recoveries == count.faults["worker"] >= 1
+    assert json.loads(file.read_text())["wrong_steps"] == 0
