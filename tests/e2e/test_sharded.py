@@ -17,6 +17,7 @@ from reforge.tracking import read_metrics
 
 pytestmark = pytest.mark.slow  # starts processes
 
+TINY = Path(__file__).parents[1] / "tiny.yaml"
 CPU = torch.device("cpu")
 Job = PretrainJob | FinetuneJob
 FSDP, DDP = "scale.strategy=fsdp", "scale.strategy=ddp"
@@ -114,3 +115,22 @@ def test_layers_in_slices_are_pre_trained_and_fine_tuned_to_the_same_figures(
     copied, sharded = (RunFolder(tuning(strategy).folder) for strategy in ("ddp", "fsdp"))
     assert_learnt_the_same(copied, sharded)
     assert_same_form(copied, sharded)
+
+
+@pytest.mark.long  # a group of Ray's workers takes half a minute to start
+@pytest.mark.usefixtures("ray_session")
+def test_under_ray_slices_are_those_of_processes_without_it(
+    tiny_job: MakeJob,
+    tiny_overrides: list[str],
+    prepared_folder: Path,
+    tmp_path: Path,
+    assert_equal: AssertEqual,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from reforge.distributed.command import pretrain_command
+
+    here = tiny_job("name=sharded-here", FSDP)
+    train_together([here], prepared_folder, tmp_path)
+    assert pretrain_command(TINY, [*tiny_overrides, "name=sharded-on-ray", FSDP]) == 0
+    assert "ZeRO-2" in capsys.readouterr().err
+    assert_equal(RunFolder(tiny_job("name=sharded-on-ray").folder), RunFolder(here.folder))
