@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from upath import UPath
 
 import reforge
@@ -148,6 +149,9 @@ def test_a_run_in_a_bucket_is_the_run_on_a_disk(
     run(job, prepared_folder)
     assert_like(job, undisturbed)
     assert not list((tmp_path / "cache" / "runs").iterdir()), "all of it is in the bucket"
+    curves = EventMultiplexer()
+    curves.AddRunsFromDirectory(str(job.folder / "tensorboard")).Reload()  # as `tensorboard --logdir s3://...` does
+    assert len(curves.Tensors(".", "train/loss")) == 6
     model, tokenizer = reforge.load(str(job.folder))
     ids = torch.tensor([tokenizer.encode("the value of the list").ids])
     torch.testing.assert_close(model.logits(ids), reforge.load(undisturbed.path).model.logits(ids))

@@ -139,8 +139,8 @@ class Lease:
         while not self._ended.wait(LOOK_SECONDS) and self.lost_to is None:
             try:
                 if self.store.read(STOP) is not None:
-                    self.store.remove([STOP])
                     self._on_stop()
+                    self.store.remove([STOP])
                 if time.monotonic() - beaten > BEAT_SECONDS:
                     self.check()
                     self.owner = replace(self.owner, beats=self.owner.beats + 1)

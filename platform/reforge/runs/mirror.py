@@ -8,6 +8,7 @@ Nobody waits for an upload but `drain`. At most one is under way and two wait, h
 checkpoint takes the place of an older one that waits and is not the best.
 """
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -166,14 +167,17 @@ class Mirror:
 
     def _raise_trouble(self) -> None:
         if self._trouble:
-            raise UserError(f"{self._trouble}; what was not brought there lies in {self.folder.path}")
+            here = f"{self.folder.path} on {os.uname().nodename}"
+            raise UserError(f"{self._trouble}; what was not brought there lies in {here}")
 
 
 def visible_files(folder: Path) -> Mapping[str, Path]:
     """The files of a run that are brought to its store as they are, by their names there."""
     apart = (CHECKPOINTS, STOP, "result.json")
-    found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
-    return {name: file for name, file in found.items() if name.split("/")[0] not in apart and "/." not in f"/{name}"}
+    entries = [entry for entry in sorted(folder.iterdir()) if entry.name not in apart]  # not into what comes and goes
+    files = [file for entry in entries for file in ([entry] if entry.is_file() else sorted(entry.rglob("*")))]
+    found = {file.relative_to(folder).as_posix(): file for file in files if file.is_file()}
+    return {name: file for name, file in found.items() if "/." not in f"/{name}"}
 
 
 def complete_checkpoints(names: set[str]) -> list[str]:

@@ -11,10 +11,12 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+from upath import UPath
 
 from reforge.corpora.place import is_remote, remote_errors, unreachable
 from reforge.spec import UserError
@@ -28,6 +30,10 @@ LOCK, STOP = "lock", "stop"
 # How long a store that cannot be reached is asked again: while a run trains, and before it has begun.
 PATIENCE_SECONDS, START_PATIENCE_SECONDS = 300.0, 60.0
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 15.0
+# Patience is ours: s3fs alone would try for half an hour to connect. A part of an upload has 50 MB of memory.
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "s3": {"config_kwargs": {"connect_timeout": 10, "retries": {"max_attempts": 1}}, "max_concurrency": 4}
+}
 # No bucket, no right, no package: before a run has begun these are a mistake in its spec.
 MISTAKES = (FileNotFoundError, PermissionError, ImportError)
 
@@ -37,7 +43,9 @@ class Store:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self._system: Any = place.fs  # type: ignore[attr-defined]
+        asked: Any = place
+        patient = UPath(str(place), **{**_OPTIONS.get(asked.protocol, {}), **asked.storage_options})
+        self._system: Any = patient.fs
         self._root: str = place.path.rstrip("/")  # type: ignore[attr-defined]
 
     def _path(self, name: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TextIO, TypeVar
 
 from reforge.batches.storage import MANIFEST
-from reforge.corpora.place import is_remote
+from reforge.corpora.place import is_remote, remote_errors
 from reforge.loop import World
 from reforge.loop.checkpoint import NAME, files_in, find_flaw, step_of
 from reforge.runs import store as stores
@@ -72,34 +72,35 @@ class WorkingCopy(RunFolder):
 def held(folder: RunFolder, job: Job, world: World, say: Say, cache: Path, driver: str = "") -> Iterator[RunFolder]:
     """The right to write a run as long as the context lasts, and the folder to write; every process must enter.
 
-    A run on disk is written where it is, one in a store in a working copy below `cache`; locks
-    that `driver` has had are nobody's. When the context ends well, or
-    the run stops as it was asked to, everything is in the store. Raises UserError where that cannot be.
+    A run on disk is written where it is, one in a store in a working copy below `cache`; the lock of a process that
+    `driver` has started before is not waited for. When the context ends well, or the run stops as it was asked to,
+    everything is in the store. Raises UserError where that cannot be.
     """
     if not is_remote(folder.path):
         with held_on_first(folder, job, world):
             yield folder
         return
     place, here = folder.path, RunFolder(folder_here(folder.path, cache), folder.kept_in, folder.curves)
-    store = Store(place)
-    held: list[_Held] = []
+    with remote_errors(place):
+        store = Store(place)
+    on_first: list[_Held] = []
 
     def begin() -> tuple[str | None, str]:
-        held.append(_Held.take(store, here, say, driver))
-        return held[0].settle(RunFolder(place, folder.kept_in), job), held[0].lease.owner.token
+        on_first.append(_Held.take(store, here, say, driver))
+        return on_first[0].settle(RunFolder(place, folder.kept_in), job), on_first[0].lease.owner.token
 
     try:
         newest, start = world.on_first(begin)
         world.on_all(lambda: _patiently(lambda: _have_only(store, here.checkpoints, newest, start), store, say))
-        mirror = held[0].mirror if held else None
+        mirror = on_first[0].mirror if on_first else None
         yield WorkingCopy(here.path, here.kept_in, here.curves, store=store, mirror=mirror, start=start, say=say)
-        world.on_first(lambda: held[0].mirror.finish())
+        world.on_first(lambda: on_first[0].mirror.finish())
         wait_for(mirror, world)
     except (Stopped, Leaving):
         wait_for(mirror, world)
         raise
     finally:
-        for one in held:
+        for one in on_first:
             one.close()
     shutil.rmtree(here.path, ignore_errors=True)  # all of it is in the store
 
@@ -143,7 +144,7 @@ class _Held:
 
         Raises UserError where the store has a run of another spec.
         """
-        status = _patiently(lambda: there.status(job), self.store, self.say)
+        status = there.status(job)
         if self._wrote_last() and _is_of(self.folder, job):
             _patiently(self._bring_left, self.store, self.say)
         else:
