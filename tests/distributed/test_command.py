@@ -174,3 +174,12 @@ def test_nothing_is_left_half_written_by_a_refused_spec(
     fail(capsys, *tiny_overrides, f"run.storage={tmp_path / 'new'}", "model.depth=0")
     assert not (tmp_path / "new").exists()
     shutil.rmtree(tmp_path)
+
+
+@pytest.mark.slow  # starts an S3 server
+def test_a_bucket_that_is_not_there_is_said_before_anything_is_prepared(
+    tiny_overrides: list[str], tmp_path: Path, s3: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err = fail(capsys, *tiny_overrides, "run.storage=s3://none/runs", f"run.prepared={tmp_path}/prepared")
+    assert err == "run.storage: s3://none/runs cannot be reached: The specified bucket does not exist\n"
+    assert not (tmp_path / "prepared").exists()

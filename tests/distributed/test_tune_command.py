@@ -120,6 +120,13 @@ def test_a_wrong_metric(failing: Failing, metric: str, said: str) -> None:
     assert said in failing(metric + RATES)
 
 
+def test_a_search_is_kept_in_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(ACCURACY + RATES)
+    assert tune_command(FinetuneJob, Path("s.yaml"), ["run.storage=memory://runs"]) == 2
+    said = "run.storage: must be a folder that all nodes have in common: a search is not kept in a store"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("metric", [LOSS, "metric: {name: valid/masked_accuracy}\n"])
 def test_metrics_that_smaller_vocabularies_win(failing: Failing, metric: str) -> None:
     err = failing(metric + VOCABULARY, base="tiny")
