@@ -13,6 +13,7 @@ from reforge.runs.finetune_results import keep_answers, write_scores
 from reforge.runs.folder import RunFolder
 from reforge.runs.labelled_form import form_of, own_set
 from reforge.runs.predictor import Predictor, load_predictor
+from reforge.runs.store import writable
 from reforge.spec import UserError
 from reforge.tasks import Scorecard
 
@@ -43,7 +44,7 @@ def _parser() -> Parser:
         "--kind", metavar="KIND", help="the form of FILE, such as nsmc or tsv (default: as the run's own)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="write metrics, predictions, errors and pictures here"
+        "--out", type=as_place, metavar="FOLDER", help="write metrics, predictions, errors and pictures here"
     )
     parser.add_argument("words", nargs="*", metavar="key=value", help="options of the form: text=review label=stars")
     return parser
@@ -86,8 +87,8 @@ def keep(
 ) -> None:
     """Write what a finished run keeps of its last set; raises UserError where the folder cannot be written."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_scores(RunFolder(out), {name: card})
-        keep_answers(RunFolder(out), predictor.task, examples, assessed)
+        with writable(out) as here:
+            write_scores(RunFolder(here), {name: card})
+            keep_answers(RunFolder(here), predictor.task, examples, assessed)
     except OSError as error:
         raise UserError(f"--out: cannot write {out}: {error.strerror}") from error

@@ -18,8 +18,9 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from reforge.runs.store import LOCK, STOP, Say, Store
 from reforge.spec import UserError
@@ -42,7 +43,7 @@ class Owner:
     """
 
     token: str
-    process: int
+    process: Annotated[int, Field(gt=0, lt=2**31)]
     host: str
     machine: str
     driver: str = ""
