@@ -5,6 +5,7 @@ TensorBoard's pages does, and holds curves as tensors too. They tell a restart b
 """
 
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
+from reforge.loop import patience
 from reforge.tracking import TensorBoardSink
 
 
@@ -126,3 +128,24 @@ def test_an_image_is_read_back_pixel_for_pixel(tmp_path: Path) -> None:
     assert (point.step, point.height, point.width) == (3, 4, 5)
     with Image.open(io.BytesIO(point.encoded_image_string)) as picture:
         assert (np.asarray(picture) == pixels).all()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of the writer that it broke
+def test_storage_that_is_gone_for_a_while_costs_no_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_PAUSE_SECONDS", 0.05)
+    run, away, said = tmp_path / "run", tmp_path / "away", list[str]()
+    sink = TensorBoardSink(run, purge_step=None)
+    sink.scalars(1, {"loss": 3.0})
+    sink.flush()
+    run.rename(away)
+    sink.scalars(2, {"loss": 2.0})
+    back = threading.Timer(0.3, lambda: away.rename(run))
+    back.start()
+    sink.flush(said.append)
+    back.join()
+    sink.scalars(3, {"loss": 1.0})
+    sink.close()
+    points = read(run).Scalars("loss")
+    assert [(point.step, point.value) for point in points] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert len(said) == 1
+    assert "the storage is gone" in said[0]

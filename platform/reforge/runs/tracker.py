@@ -179,7 +179,7 @@ class Tracker:
     def flush(self) -> None:
         """Return once everything taken so far is in the files; raises UserError where that failed."""
         try:
-            self.board.flush()
+            self.board.flush(lambda line: self.tracking.observe({"say": line}))
         except OSError as error:
             self.trouble = error
         if self.trouble:
