@@ -30,6 +30,7 @@ _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 _ENVIRONMENT = {"GLOO_SOCKET_IFNAME": _LOOPBACK, "NCCL_SOCKET_IFNAME": _LOOPBACK}
 # Ray gives its processes 30 s to start, whatever is set: on a busy machine that may not do at once.
 _ATTEMPTS = 3
+_address: str | None = None  # of the Ray that this process has started
 
 
 def start_private(num_cpus: int, num_gpus: int, with_dashboard: bool = False) -> None:
@@ -38,6 +39,7 @@ def start_private(num_cpus: int, num_gpus: int, with_dashboard: bool = False) ->
     with_dashboard: jobs can be submitted to it
     Raises UserError where Ray's processes do not come up in time.
     """
+    global _address
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if not any(name in os.environ for name in _TOKENS):
@@ -47,7 +49,7 @@ def start_private(num_cpus: int, num_gpus: int, with_dashboard: bool = False) ->
     options = {"num_cpus": num_cpus, "num_gpus": num_gpus, "include_dashboard": with_dashboard, "_temp_dir": folder}
     for attempt in range(_ATTEMPTS):
         try:
-            with on_loopback(), _beside_others():
+            with on_loopback(), _started(with_dashboard):
                 ray.init(address="local", object_store_memory=OBJECT_STORE_BYTES, **options, **QUIET)
             break
         except Exception as error:  # Ray has no type of its own for it
@@ -56,8 +58,14 @@ def start_private(num_cpus: int, num_gpus: int, with_dashboard: bool = False) ->
                 raise
             if attempt + 1 == _ATTEMPTS:
                 raise UserError(f"Ray did not start on this machine in {_ATTEMPTS} attempts: {error}") from error
+    _address = ray.get_runtime_context().gcs_address
     if folder is not None:
-        write_ray_address(ray.get_runtime_context().gcs_address, folder)
+        write_ray_address(_address, folder)
+
+
+def is_private() -> bool:
+    """Whether this process is connected to a Ray that it started, which ends with it and has no other node."""
+    return ray.is_initialized() and bool(ray.get_runtime_context().gcs_address == _address)
 
 
 def _own_folder() -> str:
@@ -82,13 +90,16 @@ def on_loopback() -> Iterator[None]:
 
 
 @contextmanager
-def _beside_others() -> Iterator[None]:
-    """Ray takes any free port for its agent, without which no job can be submitted.
+def _started(with_dashboard: bool) -> Iterator[None]:
+    """What Ray's node is started with that `ray.init` has no argument for.
 
-    `ray.init` has no argument for it, and of two Rays on one machine only the first gets Ray's default.
+    Ray takes any free port for its agent, without which no job can be submitted, where of two Rays on one machine only
+    the first gets Ray's default. Where no jobs can be submitted, nobody reads what is logged and no node comes or goes:
+    two processes less.
     """
     before = parameter.RayParams
-    parameter.RayParams = partial(before, dashboard_agent_listen_port=0)
+    alone = {} if with_dashboard else {"include_log_monitor": False, "no_monitor": True}
+    parameter.RayParams = partial(before, dashboard_agent_listen_port=0, **alone)
     try:
         yield
     finally:

@@ -16,32 +16,11 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from reforge.distributed.board import Board
 from reforge.tracking import Lines, Progress
 
 SEND_EVERY_SECONDS = 0.2
 POLL_EVERY_SECONDS = 0.25
-
-
-@ray.remote(num_cpus=0)
-class Board:
-    """Keeps the newest step and the lines nobody has read yet."""
-
-    def __init__(self) -> None:
-        self.lines: list[Mapping[str, Any]] = []
-        self.step: Mapping[str, Any] | None = None
-
-    def put(self, event: Mapping[str, Any]) -> None:
-        """Take an event."""
-        if "step" in event:
-            self.step = event
-        else:
-            self.lines.append(event)
-
-    def take(self) -> list[Mapping[str, Any]]:
-        """What came since the last call, lines first."""
-        events = self.lines + ([self.step] if self.step else [])
-        self.lines, self.step = [], None
-        return events
 
 
 class ProgressSender:

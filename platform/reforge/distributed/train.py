@@ -13,17 +13,17 @@ from typing import Any
 import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer, get_device
+from ray.train.torch import get_device
 
 from reforge.corpora.place import is_remote
 from reforge.distributed.arguments import say
 from reforge.distributed.cluster import Resources, WorkerShape, worker_shape
 from reforge.distributed.leaving import has_notice, is_leaving, watching
-from reforge.distributed.meeting import MeetingConfig
 from reforge.distributed.progress import ProgressReader, ProgressSender
 from reforge.distributed.regrouping import Announcements, StepsEndFirst
 from reforge.distributed.shared_storage import Mark, check_workers, mark
 from reforge.distributed.stopping import in_thread, stoppable
+from reforge.distributed.trainer import MeetingConfig, Trainer
 from reforge.loop import StepReport
 from reforge.runs import DryRun, PretrainJob, PretrainResult, dry_run, pretrain
 from reforge.runs.job import ScaleOptions
@@ -98,10 +98,9 @@ def run_group(
     while True:
         callbacks = [StepsEndFirst(), *([Announcements(board, shape.num_workers)] if board else [])]
         failures = FailureConfig(max_failures=scale.max_failures)
-        trainer = TorchTrainer(
-            _catching_user_errors,
-            train_loop_config=loop_config,
-            torch_config=MeetingConfig(backend="nccl" if shape.gpus else "gloo", timeout_s=scale.hang_seconds),
+        trainer = Trainer(
+            partial(_catching_user_errors, loop_config),  # given as a config it would go to the controller as well
+            backend_config=MeetingConfig(backend="nccl" if shape.gpus else "gloo", timeout_s=scale.hang_seconds),
             scaling_config=scaling(shape),
             run_config=RunConfig(storage_path=str(notes), name=name, failure_config=failures, callbacks=callbacks),
         )
@@ -123,7 +122,7 @@ def checked(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _fit(trainer: TorchTrainer) -> dict[str, Any]:
+def _fit(trainer: Trainer) -> dict[str, Any]:
     answer: dict[str, Any] = trainer.fit().return_value
     return answer
 
