@@ -29,9 +29,9 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from raylets import Raylets, raylets, wait_for  # noqa: E402
 
 # Long enough for several accidents.
-EVAL_EVERY = 30
+EVAL_EVERY = 20
 LONG = (
-    "train.max_steps=240", "train.checkpoint_every_steps=10", "train.keep_checkpoints=50", "train.eval_blocks=100",
+    "train.max_steps=160", "train.checkpoint_every_steps=10", "train.keep_checkpoints=50", "train.eval_blocks=40",
     f"train.eval_every_steps={EVAL_EVERY}", "scale.max_failures=10",
 )  # fmt: skip
 SECONDS = 600.0  # for what takes a tenth of that on a machine that does nothing else
@@ -143,21 +143,21 @@ def test_workers_nodes_and_the_driver_die_in_one_run(
         "validate": lambda: last_step_logged(folder) % EVAL_EVERY == EVAL_EVERY - 1,
     }
     for function, moment in moments.items():
-        driver.wait_for_steps(20)
+        driver.wait_for_steps(10)
         os.kill(stop_in(function, driver, moment), signal.SIGKILL)
 
-    driver.wait_for_steps(20)
+    driver.wait_for_steps(10)
     cluster.kill(cluster.nodes[0])
     cluster.add()
 
-    driver.wait_for_steps(20)
+    driver.wait_for_steps(10)
     driver.process.kill()
     code, _, err = driver.end()
     assert code == -signal.SIGKILL
     assert err.count("a worker was lost") == 4, err
 
     driver = pretraining(cluster, [*words, "scale.hang_timeout=20s"], tmp_path)
-    driver.wait_for_steps(20)
+    driver.wait_for_steps(10)
     hanging = stop_in("take_step", driver, moments["take_step"])
     code, out, err = driver.end()
     assert code == 0, err
@@ -171,7 +171,7 @@ def test_a_slow_node_and_storage_that_is_gone_for_a_while_lose_nothing(
     cluster: Raylets, words: list[str], tmp_path: Path, undisturbed: RunFolder, assert_equal: AssertEqual
 ) -> None:
     driver = pretraining(cluster, words, tmp_path)
-    driver.wait_for_steps(20)
+    driver.wait_for_steps(10)
     slow = next(pid for pid in workers_of(cluster) if pid != writer_of(driver.folder))
     for _ in range(10):  # a fifth of its speed
         os.kill(slow, signal.SIGSTOP)
@@ -204,14 +204,14 @@ def test_a_full_disk_ends_the_job_in_one_line_and_it_goes_on_when_there_is_room(
         pytest.skip("this machine lets nobody mount a small file system")
     try:
         driver = pretraining(cluster, [*words, "train.keep_checkpoints=2"], tmp_path)
-        driver.wait_for_steps(40)
+        driver.wait_for_steps(20)
         fill(storage / "filler")
         code, out, err = driver.end()
         assert code == 2, err
         assert "No space left on device" in err
         assert "Traceback" not in out + err
         kept = newest_step(driver.folder)
-        assert kept >= 40
+        assert kept >= 20
 
         (storage / "filler").unlink()
         driver = pretraining(cluster, [*words, "train.keep_checkpoints=2"], tmp_path)
@@ -238,7 +238,7 @@ def test_the_head_dies_and_comes_back(
 ) -> None:
     with raylets(2) as cluster:
         driver = pretraining(cluster, words, tmp_path)
-        driver.wait_for_steps(30)
+        driver.wait_for_steps(20)
         workers = workers_of(cluster)
         assert len(workers) == 2
         cluster.kill_head()
