@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from raylets import Raylets, below, raylets, title, wait_for
+from raylets import Raylets, raylets, wait_for
 
 ROOT = Path(__file__).parents[1]
 FAULTS = {"worker": 4, "raylet": 2, "driver": 1}
@@ -43,8 +43,6 @@ optimizer: {lr: 3.0e-3, schedule: {kind: linear, warmup_steps: 4}}
 train: {global_batch_tokens: 256, micro_batch_tokens: 64, precision: fp32, log_every_steps: 1, eval_blocks: 12}
 scale: {num_workers: 2, cpus_per_worker: 1, max_failures: 1000, hang_timeout: 1m}
 """
-# What Ray keeps: processes without work, and those of the nodes themselves.
-OF_RAY = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 GROUPS = """
 import json, ray
 ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
@@ -178,8 +176,7 @@ def ended_in_any_case(run: Run) -> Iterator[None]:
 
 def left_behind(cluster: Raylets) -> list[str]:
     """What works on the cluster though no job runs."""
-    pids = [pid for node in [cluster.head, *cluster.nodes] for pid in below(node.process.pid)]
-    return [words for words in map(title, pids) if words.startswith("ray::") and not words.startswith(OF_RAY)]
+    return [words for node in [cluster.head, *cluster.nodes] for words in node.at_work]
 
 
 def settle(cluster: Raylets, count: Count) -> None:

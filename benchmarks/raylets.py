@@ -25,6 +25,8 @@ STARTED = "Ray runtime started."
 START_SECONDS, END_SECONDS = 240.0, 30.0
 # Ray Train looks at tiny jobs too seldom; and its workers step back (nice 15) for whatever else a machine does.
 QUICK = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_worker_niceness": "0"}
+# What Ray keeps: processes without work, and those of the nodes themselves.
+OF_RAY = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
 @dataclass
@@ -46,6 +48,12 @@ class Node:
     def workers(self, name: str) -> list[int]:
         """The processes in which an actor or a task of that name runs here, as Ray titles them."""
         return [pid for pid in below(self.process.pid) if title(pid).startswith(f"ray::{name}")]
+
+    @property
+    def at_work(self) -> list[str]:
+        """What works here for a job, as Ray titles the processes."""
+        titles = [title(pid) for pid in below(self.process.pid)]
+        return [words for words in titles if words.startswith("ray::") and not words.startswith(OF_RAY)]
 
     def kill(self) -> None:
         """Kill -9 of the raylet: its workers end by themselves, and so does what else the node has."""

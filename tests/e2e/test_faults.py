@@ -265,7 +265,7 @@ SPACE = f"""
 kind: tune
 extends: {ROOT / "tests" / "tiny_finetune.yaml"}
 metric: {{name: valid/loss, mode: min}}
-train: {{batch_size: 4, max_epochs: 6}}
+train: {{batch_size: 4, max_epochs: 20}}
 space:
   optimizer.lr: {{low: 1.0e-6, high: 1.0e-1, log: true}}
 search: {{num_trials: 3, max_concurrent: 1, sampler: {{kind: tpe, seed: 5, n_startup_trials: 2}}}}
@@ -289,7 +289,7 @@ def test_a_node_dies_under_a_trial(cluster: Raylets, finetune_overrides: list[st
     driver = search("disturbed")
     trial = RunFolder(driver.folder.path / "trials" / "0001")
     driver.wait_for(lambda: trial.metrics.exists() and "valid/loss" in trial.metrics.read_text(), "trial 1's report")
-    [node] = [node for node in cluster.nodes if node.workers("TrialActor") or node.workers("ImplicitFunc")]
+    [node] = [node for node in cluster.nodes if node.at_work]
     cluster.kill(node)
     cluster.add()
     code, out, err = driver.end()
