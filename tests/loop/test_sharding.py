@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from reforge.batches import open_prepared
+from reforge.batches import open_prepared, prepare
 from reforge.loop import LoopState, World, named_tensors, train
 from reforge.loop.sharding import gather, is_sharded, notes, slice_of
 from reforge.runs import PretrainJob
@@ -35,11 +35,12 @@ CASES = {
     "recomputed": (*REFORMER, "model.memory=checkpoint"),
     "tiny tensors": (*KEPT, "model.use_rezero=true", "model.num_mem_kv=3"),
     "memories": (*KEPT, "model.pkm_layers=[2]"),
+    "pairs": (*REFORMER, "data.batches=bucketed", "objective.kind=mlm_nsp", "data.block_tokens=64"),
     "untied output": (*KEPT, "objective.tie_embeddings=false", "optimizer.layer_decay=0.7"),
 }
 BY_LAYER = {"kept", "transformer", "causal", "electra, layers apart", "recomputed", "tiny tensors", "memories"}
 BY_LAYER |= {"untied output"}
-LONG = {"electra, layers apart", "recomputed", "tiny tensors", "memories", "untied output"}
+LONG = {"pairs", "electra, layers apart", "recomputed", "tiny tensors", "memories", "untied output"}
 
 
 def held_here(state: LoopState) -> tuple[int, int]:
@@ -50,9 +51,10 @@ def held_here(state: LoopState) -> tuple[int, int]:
     return sum(slice_of(value).numel() for value in averages), sum(value.numel() for value in averages)
 
 
-def learn(job: PretrainJob, prepared_folder: Path) -> dict[str, Any]:
-    """What `job` comes to, as this process of possibly several sees it."""
-    world, prepared = World.current(CPU), open_prepared(prepared_folder, job.data)
+def learn(job: PretrainJob) -> dict[str, Any]:
+    """What `job` comes to, as this process of possibly several sees it; its corpus is prepared."""
+    world, folder = World.current(CPU), find_prepared(job)
+    prepared = open_prepared(folder, job.data)
     state = build_state(job, prepared, CPU)
     reports = list(train(state, build_data(prepared, 5), job.train, job.optimizer, world))
     return {
@@ -66,22 +68,29 @@ def learn(job: PretrainJob, prepared_folder: Path) -> dict[str, Any]:
     }
 
 
-def work(rank: int, jobs: dict[str, list[PretrainJob]], prepared_folder: Path, place: Path) -> None:
+def find_prepared(job: PretrainJob) -> Path:
+    """The job's corpus; prepared now where it is not yet."""
+    return prepare(job.data, job.tokenizer, job.run.prepared_root, announce=lambda line: None).folder
+
+
+def work(rank: int, jobs: dict[str, list[PretrainJob]], place: Path) -> None:
     """Train all jobs as one of two processes; leaves what came of them in `place`."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{place}/meet", rank=rank, world_size=2)
-    found = {name: [learn(job, prepared_folder) for job in pair] for name, pair in jobs.items()}
+    found = {name: [learn(job) for job in pair] for name, pair in jobs.items()}
     torch.save(found, place / f"rank-{rank}.pt")
     dist.destroy_process_group()
 
 
-def compare(names: set[str], tiny_job: Callable[..., PretrainJob], prepared_folder: Path, place: Path) -> None:
+def compare(names: set[str], tiny_job: Callable[..., PretrainJob], place: Path) -> None:
     """Train the cases in slices and whole, on two processes and on one, and compare what comes of it."""
     jobs = {
         name: [tiny_job(*EXACT, *CASES[name], f"scale.strategy={strategy}") for strategy in ("ddp", "fsdp")]
         for name in sorted(names)
     }
-    mp.start_processes(work, (jobs, prepared_folder, place), nprocs=2, start_method="forkserver")
+    for pair in jobs.values():
+        find_prepared(pair[0])  # before two processes would
+    mp.start_processes(work, (jobs, place), nprocs=2, start_method="forkserver")
     first, second = (torch.load(place / f"rank-{rank}.pt", weights_only=False) for rank in (0, 1))
     for name, (copied, sharded) in first.items():
         assert sharded["sharded"]
@@ -93,7 +102,7 @@ def compare(names: set[str], tiny_job: Callable[..., PretrainJob], prepared_fold
         torch.testing.assert_close(sharded["valid"], copied["valid"], rtol=1e-5, atol=1e-5, msg=name)
         torch.testing.assert_close(sharded["weights"], copied["weights"], rtol=1e-4, atol=1e-4, msg=name)
         if name not in DRAWN:
-            alone = learn(jobs[name][1], prepared_folder)  # fsdp of one process is plain training
+            alone = learn(jobs[name][1])  # fsdp of one process is plain training
             assert not alone["sharded"]
             torch.testing.assert_close(sharded["losses"], alone["losses"], rtol=1e-5, atol=1e-5, msg=name)
         held, everything = sharded["held"]
@@ -104,14 +113,10 @@ def compare(names: set[str], tiny_job: Callable[..., PretrainJob], prepared_fold
 
 
 @pytest.mark.slow  # starts processes
-def test_slices_learn_what_whole_models_learn(
-    tiny_job: Callable[..., PretrainJob], prepared_folder: Path, tmp_path: Path
-) -> None:
-    compare(CASES.keys() - LONG, tiny_job, prepared_folder, tmp_path)
+def test_slices_learn_what_whole_models_learn(tiny_job: Callable[..., PretrainJob], tmp_path: Path) -> None:
+    compare(CASES.keys() - LONG, tiny_job, tmp_path)
 
 
 @pytest.mark.long  # the other ways to run layers
-def test_slices_of_other_models_learn_the_same(
-    tiny_job: Callable[..., PretrainJob], prepared_folder: Path, tmp_path: Path
-) -> None:
-    compare(LONG, tiny_job, prepared_folder, tmp_path)
+def test_slices_of_other_models_learn_the_same(tiny_job: Callable[..., PretrainJob], tmp_path: Path) -> None:
+    compare(LONG, tiny_job, tmp_path)
