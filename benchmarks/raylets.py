@@ -25,8 +25,8 @@ STARTED = "Ray runtime started."
 START_SECONDS, END_SECONDS = 240.0, 30.0
 # Ray Train looks at tiny jobs too seldom; and its workers step back (nice 15) for whatever else a machine does.
 QUICK = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_worker_niceness": "0"}
-# What Ray keeps: processes without work, and those of the nodes themselves.
-OF_RAY = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
+# What Ray keeps: processes without work, those of the nodes themselves, and one for all trainings of a cluster.
+OF_RAY = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::_AutoscalingCoordinatorActor")
 
 
 @dataclass
@@ -190,7 +190,7 @@ def below(pid: int) -> list[int]:
 def title(pid: int) -> str:
     """A process's command line, "" where it has ended."""
     with suppress(OSError):
-        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     return ""
 
 
