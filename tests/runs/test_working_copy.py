@@ -232,12 +232,11 @@ def test_training_does_not_wait_for_a_slow_store(there: Job, prepared_folder: Pa
         outgoing.append(len(list((tmp_path / "cache" / "runs").glob("*/.outgoing/step-*"))))
         ended[0] = time.monotonic()
 
-    began = time.monotonic()
     run(job, prepared_folder, look)
     seconds = time.monotonic() - ended[0]
     assert 1 < max(outgoing) <= 3, "one under way, the newest and the best waiting"
     assert seconds > 1, "what was left is waited for at the end"
-    assert ended[0] - began < 16, "to bring 16 checkpoints one after the other takes longer"
+    assert outgoing[-1] >= 2, "the last step was made while earlier checkpoints were on their way"
     assert Store(job.folder).read("result.json")
     kept = {path.name for path in (job.folder / "checkpoints").iterdir()}
     assert "step-00000016" in kept
