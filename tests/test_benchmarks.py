@@ -177,3 +177,36 @@ def test_a_little_chaos_leaves_nothing_and_changes_nothing(load: Callable[[str],
     assert count.runs == 1
     assert count.recoveries == count.faults["worker"] >= 1
     assert json.loads(file.read_text())["wrong_steps"] == 0
+
+
+def test_what_scaling_plans_is_what_its_formulas_say(load: Callable[[str], ModuleType]) -> None:
+    plan = load("scaling_plan")
+    machines = plan.Machines()
+    seven = plan.SIZES[-1]
+    assert plan.ring_bytes(100.0, 4) == 150.0
+    assert plan.step(seven, 64, machines).compute == pytest.approx(6 * 7e9 * 4e6 / 64 / 160e12)
+    # Inside a node 7/8 of twice the gradients at 200 GB/s, between eight at 50 GB/s, and 14 + 14 hops.
+    assert plan.step(seven, 64, machines).reduce == pytest.approx(49e9 / 200e9 + 49e9 / 50e9 + 28e-5)
+    assert plan.best_interval(42.0, 1024, machines) == pytest.approx(math.sqrt(2 * 42 * 5000 * 3600 / 128))
+    alone = plan.step(seven, 8, machines)
+    assert 0 < alone.without_overlap < alone.with_overlap == 1
+    assert "| 7 B | 28.00 | 28.00 | 56.00 |" in plan.report(machines)
+
+
+def test_rays_share_is_that_of_the_rounds(load: Callable[[str], ModuleType]) -> None:
+    rounds = {"plain 2": [1.0, 2.0], "Ray 2": [1.01, 2.2]}
+    assert load("scaling").shares_of(rounds, "Ray 2") == pytest.approx([0.01, 0.1])
+    assert load("scaling").shares_of(rounds, "plain 2") == []
+
+
+@pytest.mark.long  # starts Ray three times
+def test_steps_and_the_start_of_a_job_are_timed(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    scaling, file = load("scaling"), tmp_path / "figures.json"
+    tiny = ["--rounds", "1", "--steps", "3", "--repeats", "1", "--d-model", "32", "--depth", "2", "--tokens", "256"]
+    figures = scaling.main(["steps", *tiny, "--json", str(file)])
+    assert json.loads(file.read_text()) == figures
+    assert all(seconds > 0 for [seconds] in figures["rounds"].values())
+    assert sum(figures["sent"]["bucket_bytes"]) == figures["sent"]["gradient_bytes"] > 0
+    [started] = scaling.main(["start", "--rounds", "1"])["trees"]["here"]
+    assert sum(started["stages"]) == pytest.approx(started["seconds"])
+    assert {"driver", "TrainController"} <= started["cpu"].keys()
