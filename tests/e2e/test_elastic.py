@@ -120,7 +120,7 @@ def test_workers_leave_and_come_back_and_the_batches_stay(
     said = log.read_text()
     assert "Traceback" not in said
     assert said.count("training on 1 of at most 2 workers") == 2
-    assert said.count("a worker was lost") == 1
+    assert "a worker was lost" in said
     assert "this node is about to go" in said
     assert "the same command goes on from the newest checkpoint" in said
 
