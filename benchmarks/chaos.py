@@ -109,9 +109,23 @@ class Run:
         """Whether the driver has ended."""
         return self.driver.poll() is not None
 
+    @property
+    def writer(self) -> str:
+        """The process that writes the run; each group of workers has another."""
+        return (self.folder / ".lock").read_text(encoding="utf-8")
+
     def wait_beyond(self, step: int) -> None:
         """Until a later step is logged, or the run is over."""
         wait_for(lambda: self.step > step or self.is_over, f"step {step + 1}", STEP_LIMIT_SECONDS)
+
+    def wait_for_others(self, writer: str) -> None:
+        """Until another group than that of `writer` trains, or the run is over."""
+        lock, figures = self.folder / ".lock", self.folder / "metrics.jsonl"
+
+        def trains() -> bool:
+            return self.writer not in ("", writer) and figures.stat().st_mtime > lock.stat().st_mtime
+
+        wait_for(lambda: trains() or self.is_over, "another group of workers", STEP_LIMIT_SECONDS)
 
     def kill(self, fault: str, draw: random.Random) -> None:
         """Kill -9 of something; what nobody but a person would do, start the next node or driver, is done as well."""
@@ -152,10 +166,10 @@ def disturb(run: Run, weights: dict[str, int], draw: random.Random, count: Count
         if run.is_over:
             return
         [fault] = draw.choices(list(weights), list(weights.values()))
-        step, began = run.step, time.monotonic()
+        step, writer, began = run.step, run.writer, time.monotonic()
         run.kill(fault, draw)
         count.faults[fault] += 1
-        run.wait_beyond(step)
+        run.wait_for_others(writer)
         count.recoveries += not run.is_over or (run.folder / "result.json").exists()
         count.recovery_seconds.append(time.monotonic() - began)
         print(f"{run.folder.name}: {fault} killed at step {step}, {count.recovery_seconds[-1]:.1f} s", flush=True)
@@ -238,7 +252,7 @@ def show(count: Count) -> None:
     print(f"\nruns                        {count.runs}")
     print(f"faults                      {faults} ({kinds})")
     print(f"recoveries                  {count.recoveries}")
-    print(f"seconds to the next step    {sum(lost) / max(1, len(lost)):.1f} (most: {max(lost, default=0):.1f})")
+    print(f"seconds until it goes on    {sum(lost) / max(1, len(lost)):.1f} (most: {max(lost, default=0):.1f})")
     print(f"seconds lost a fault        {count.seconds_lost / max(1, faults):.1f}")
     print(f"steps lost, twice or other  {count.wrong_steps}")
     print(f"runs with other weights     {count.other_weights}")
