@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from raylets import Raylets, raylets, wait_for
@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> Count:
         count = chaos(options, Path(name))
     show(count)
     if options.json:
-        options.json.write_text(json.dumps(asdict(count), indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(vars(count), indent=1) + "\n", encoding="utf-8")
     return count
 
 
