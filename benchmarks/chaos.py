@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raylets import Raylets, raylets, wait_for
+from raylets import Raylets, raylets, title, wait_for
 
 ROOT = Path(__file__).parents[1]
 FAULTS = {"worker": 4, "raylet": 2, "driver": 1}
@@ -241,7 +241,9 @@ def chaos(options: argparse.Namespace, folder: Path) -> Count:
             settle(cluster, count)
     with suppress(AssertionError):
         wait_for(lambda: not list(marked()), "processes to end", END_SECONDS)
-    count.processes += len(list(marked()))
+    for pid in marked():
+        count.processes += 1
+        print(f"left: {title(pid)}", flush=True)
     return count
 
 
