@@ -2,8 +2,10 @@
 
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import ray
@@ -46,6 +48,17 @@ def start_if_none(resources: Resources) -> None:
     """Start Ray on this machine with `resources`, unless this process is connected to a cluster already."""
     if not ray.is_initialized():
         start_private(resources.num_cpus, resources.num_gpus)
+
+
+def start_importing(resources: Resources, module: str) -> None:
+    """The same, while a thread imports what takes as long as Ray takes to start.
+
+    Not the other way about: Ray's processes end with the thread that has started them.
+    """
+    importing = threading.Thread(target=import_module, args=(module,), name="reforge-import")
+    importing.start()
+    start_if_none(resources)
+    importing.join()
 
 
 def local_resources() -> Resources:

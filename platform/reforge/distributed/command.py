@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reforge.distributed.arguments import guarded, say, spec_and_overrides, spec_parser
-from reforge.distributed.cluster import find_resources, fits, start_if_none
+from reforge.distributed.cluster import find_resources, fits, start_importing
 from reforge.distributed.prepare import prepare_on_ray
-from reforge.distributed.train import dry_run_on_ray, train_on_ray
 from reforge.runs import DryRun, PretrainJob, PretrainResult, RunFolder, RunStatus
 from reforge.runs.store import check_storage
 from reforge.spec import load_source, render, validate
 
 GIB = 2**30
+RAY_TRAIN = "reforge.distributed.train"  # not imported above: it takes as long as Ray takes to start
 
 
 def pretrain_command(default_spec: Path, arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +40,9 @@ def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
         check_storage(job.run.folder)
     if options.dry_run:
         prepared = prepare_on_ray(job, resources, say)
-        start_if_none(resources)
+        start_importing(resources, RAY_TRAIN)
+        from reforge.distributed.train import dry_run_on_ray
+
         show_dry_run(dry_run_on_ray(job, prepared.folder, resources))
     elif folder.status(job) is RunStatus.FINISHED:
         say(
@@ -50,7 +52,9 @@ def _pretrain(default_spec: Path, arguments: Sequence[str] | None) -> None:
         show_result(PretrainResult.from_json(folder.read_result()), job.folder)
     else:
         prepared = prepare_on_ray(job, resources, say)
-        start_if_none(resources)
+        start_importing(resources, RAY_TRAIN)
+        from reforge.distributed.train import train_on_ray
+
         show_result(train_on_ray(job, prepared.folder, resources), job.folder)
 
 
