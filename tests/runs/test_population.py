@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reforge.loop.checkpoint import describe_file
-from reforge.runs import trial, turn
+from reforge.runs import links, trial, turn
 from reforge.runs.folder import RunFolder
 from reforge.spec import SpecError
 from reforge.tracking import read_metrics
@@ -133,7 +133,7 @@ def _die_in_takeovers(patch: pytest.MonkeyPatch, count: int) -> None:
 
     def begin(folder: RunFolder, what: turn.Turn) -> None:
         left = [count] if what.takeover else [1000]
-        for place, name in ((turn.os, "link"), (turn, "write_whole")):
+        for place, name in ((links.os, "link"), (turn, "write_whole")):
             patch.setattr(place, name, counted(getattr(place, name), left))
         turn.take_over(folder, what)
 
