@@ -12,13 +12,10 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 import ray
 from ray._private import state, worker
-from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
-from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
-from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import AuthenticationError
 
-from reforge.distributed.head import watch_head
+from reforge.distributed.head import ask, watch_head
 from reforge.distributed.private import QUIET, on_loopback
 from reforge.spec import UserError
 
@@ -97,8 +94,7 @@ def check_head(address: str) -> str:
     refused = None
     for candidate in dict.fromkeys((address, canonicalize_bootstrap_address(address))):
         try:
-            with init_grpc_channel(candidate) as channel:
-                alive = NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=ANSWER_SECONDS)
+            alive = ask(candidate, ANSWER_SECONDS)
         except AuthenticationError as error:
             raise UserError(without_token(address)) from error
         except grpc.RpcError as error:

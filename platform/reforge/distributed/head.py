@@ -10,7 +10,7 @@ import time
 import grpc  # type: ignore[import-untyped]
 import ray
 from ray._private.grpc_utils import init_grpc_channel
-from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+from ray.core.generated.gcs_service_pb2 import CheckAliveReply, CheckAliveRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import AuthenticationError
 
@@ -53,8 +53,13 @@ def _is_connected_to(address: str) -> bool:
 def answers(address: str) -> bool:
     """Whether a head answers there, soon."""
     try:
-        with init_grpc_channel(address) as channel:
-            NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=_ANSWER_SECONDS)
+        ask(address, _ANSWER_SECONDS)
     except (grpc.RpcError, AuthenticationError):
         return False
     return True
+
+
+def ask(address: str, seconds: float) -> CheckAliveReply:
+    """What the head at HOST:PORT says of itself; raises grpc.RpcError or AuthenticationError where it does not."""
+    with init_grpc_channel(address) as channel:
+        return NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=seconds)

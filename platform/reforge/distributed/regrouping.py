@@ -79,6 +79,8 @@ class Announcements(ControllerCallback):  # type: ignore[misc]
 
 def reason_of(error: TrainingFailedError) -> str:
     """A few words of what ended a group: the first worker whose process died, else whoever failed."""
-    failures = getattr(error, "worker_failures", None) or {}
+    failures = getattr(error, "worker_failures", None)
+    if not failures:  # Ray Train's controller failed, and no worker
+        return type(error).__name__
     rank, failure = min(failures.items(), key=lambda found: ("Died" not in type(found[1]).__name__, found[0]))
     return f"rank {rank}: {type(failure).__name__}"
